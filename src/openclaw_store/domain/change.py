@@ -1,0 +1,75 @@
+"""What happened: the rows of the history, and a commit as a whole."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from openclaw_store.domain.node import NodeInfo, Tally
+from openclaw_store.domain.task import Task
+
+
+class Kind(StrEnum):
+    """What a change is about."""
+
+    TASK = "task"
+    NODE = "node"
+
+
+class Op(StrEnum):
+    """What happened to it."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    REMOVED = "removed"
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """One row of the history: which entity went from which status to which, at which revision.
+
+    Attributes:
+        revision: the commit's place in the cluster's history; dense, in commit order.
+        seq: the change's place within its revision, from 0.
+        at: the database's time when the change was made.
+        kind: ``task`` or ``node``.
+        entity_id: the id of the task or node.
+        op: ``created``, ``updated`` or ``removed``.
+        old_status: the status before; None when created.
+        new_status: the status after; None when removed. Equal to the old one when other fields changed.
+        node_id: for a task, the node that holds it, or held it until this change.
+        attempt: for a task, its attempt; for a node, its incarnation.
+    """
+
+    revision: int
+    seq: int
+    at: datetime
+    kind: Kind
+    entity_id: str
+    op: Op
+    old_status: str | None
+    new_status: str | None
+    node_id: str | None
+    attempt: int
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """Everything that one committed transaction changed: what a cache needs to follow it.
+
+    Attributes:
+        revision: the revision that the transaction was given.
+        token: the random identity of that revision; tells a rewritten history from the one that was read.
+        at: the database's time.
+        changes: in order.
+        tasks: for each task that was changed its value afterwards, None when it was removed.
+        nodes: the same for nodes; counters and loads in these values do not count.
+        tallies: what to add to the counters of nodes.
+    """
+
+    revision: int
+    token: int
+    at: datetime
+    changes: tuple[Change, ...]
+    tasks: Mapping[str, Task | None]
+    nodes: Mapping[str, NodeInfo | None]
+    tallies: Mapping[str, Tally]

@@ -1,0 +1,188 @@
+"""JSON values that cannot change and are decoded only when someone looks.
+
+A payload travels through the store as the text that it is. Each look decodes afresh, so that nobody can alter what
+somebody else holds, and a cached task costs no more memory than its text.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeAlias, overload
+
+import msgspec
+
+from openclaw_store.errors import ValidationError
+
+MAX_DEPTH: Final = 100
+
+JsonScalar: TypeAlias = str | int | float | bool | None
+
+_decode = msgspec.json.Decoder().decode
+
+
+def _encode_frozen(value: Any) -> msgspec.Raw:
+    if isinstance(value, JsonObject | JsonArray):
+        return msgspec.Raw(value.raw)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_encode = msgspec.json.Encoder(enc_hook=_encode_frozen).encode
+
+
+class JsonObject(Mapping[str, Any]):
+    """A JSON object as an immutable mapping over its text.
+
+    Equal to any mapping with the same content. ``dict(value)`` gives a plain copy; every look gives fresh values.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: str = "{}") -> None:
+        self.raw = raw
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items())
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, JsonObject):
+            return self.raw == other.raw or self._items() == other._items()
+        return self._items() == other
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items()))
+
+    def __repr__(self) -> str:
+        return repr(self._items())
+
+    def __reduce__(self) -> tuple[type["JsonObject"], tuple[str]]:
+        return JsonObject, (self.raw,)
+
+    def _items(self) -> dict[str, Any]:
+        items: dict[str, Any] = _decode(self.raw)
+        return items
+
+
+class JsonArray(Sequence[Any]):
+    """A JSON array as an immutable sequence over its text. Equal to any list or tuple with the same content."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: str = "[]") -> None:
+        self.raw = raw
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        return self._items()[index]
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, JsonArray):
+            return self.raw == other.raw or self._items() == other._items()
+        return isinstance(other, list | tuple) and self._items() == list(other)
+
+    def __hash__(self) -> int:
+        return hash(len(self))
+
+    def __repr__(self) -> str:
+        return repr(self._items())
+
+    def __reduce__(self) -> tuple[type["JsonArray"], tuple[str]]:
+        return JsonArray, (self.raw,)
+
+    def _items(self) -> list[Any]:
+        items: list[Any] = _decode(self.raw)
+        return items
+
+
+JsonValue: TypeAlias = JsonObject | JsonArray | JsonScalar
+
+
+def freeze(value: Any, field: str) -> JsonValue:
+    """Return ``value`` as an immutable JSON value.
+
+    Raises:
+        ValidationError: ``value`` is not JSON: another type, a key that is not a string, NaN or infinity, an integer
+            beyond 64 bits, text that is not Unicode, or nesting deeper than ``MAX_DEPTH``.
+    """
+    if value is None or isinstance(value, JsonObject | JsonArray):
+        return value
+    _refuse_what_is_not_json(value, field, 0)
+    if isinstance(value, Mapping):
+        return JsonObject(_text(value, field))
+    if isinstance(value, list | tuple):
+        return JsonArray(_text(value, field))
+    _text(value, field)
+    scalar: JsonScalar = value
+    return scalar
+
+
+def freeze_object(value: Any, field: str) -> JsonObject:
+    """Return ``value``, a mapping or None, as an immutable JSON object. Raises as ``freeze``."""
+    if type(value) is JsonObject:
+        return value
+    if value is None:
+        return JsonObject()
+    if not isinstance(value, Mapping):
+        raise ValidationError(field, f"must be a mapping, not {type(value).__name__}")
+    frozen = freeze(value, field)
+    assert isinstance(frozen, JsonObject)  # noqa: S101 - a mapping freezes to an object
+    return frozen
+
+
+def dump(value: JsonValue) -> str | None:
+    """Return the text of a frozen value, None for None."""
+    if value is None:
+        return None
+    if isinstance(value, JsonObject | JsonArray):
+        return value.raw
+    return _encode(value).decode()
+
+
+def load(text: str | None) -> JsonValue:
+    """Return the frozen value of a text that ``dump`` wrote."""
+    if text is None:
+        return None
+    if text.startswith("{"):
+        return JsonObject(text)
+    if text.startswith("["):
+        return JsonArray(text)
+    scalar: JsonScalar = _decode(text)
+    return scalar
+
+
+def _text(value: Any, field: str) -> str:
+    try:
+        return _encode(dict(value) if isinstance(value, Mapping) else value).decode()
+    except (UnicodeError, OverflowError, msgspec.MsgspecError, TypeError) as error:
+        raise ValidationError(field, f"cannot be written as JSON: {error}") from error
+
+
+def _refuse_what_is_not_json(value: Any, field: str, depth: int) -> None:
+    # msgspec would quietly turn sets, dates, NaN and much else into something that reads back differently.
+    if depth > MAX_DEPTH:
+        raise ValidationError(field, f"is nested deeper than {MAX_DEPTH} levels")
+    if value is None or isinstance(value, str | int):
+        return
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValidationError(field, f"is {value}, which JSON cannot express")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValidationError(field, f"has the key {key!r}, which is not a string")
+            _refuse_what_is_not_json(item, f"{field}.{key}", depth + 1)
+    elif isinstance(value, list | tuple | JsonArray):
+        for index, item in enumerate(value):
+            _refuse_what_is_not_json(item, f"{field}[{index}]", depth + 1)
+    else:
+        raise ValidationError(field, f"has the type {type(value).__name__}, which is not JSON")

@@ -1,0 +1,9 @@
+"""How each database is opened, locked, retried and backed up: one room each, behind one protocol.
+
+Nothing outside this package may ask which database it is talking to.
+"""
+
+from openclaw_store.engines.base import Engine, EngineOptions, Failure, Progress
+from openclaw_store.engines.select import make_engine
+
+__all__ = ["Engine", "EngineOptions", "Failure", "Progress", "make_engine"]

@@ -1,0 +1,140 @@
+"""What a database must be able to do for the store."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from openclaw_store.errors import StoreError
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Told of progress: units done so far, units in all."""
+
+
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a database is opened.
+
+    Attributes:
+        synchronous: SQLite only. ``"full"`` flushes to disk at every commit: acknowledged means durable. ``"normal"``
+            flushes at checkpoints only and is faster; it survives a killed process, but a power cut may lose the
+            last acknowledged commits (in a simulation 62 of 150 power cuts did). Neither corrupts the file.
+        lock_timeout: seconds to wait for a database that somebody else has locked, before ``BusyError``.
+        readers: how many connections read beside the writer.
+    """
+
+    synchronous: Literal["full", "normal"] = "full"
+    lock_timeout: float = 10.0
+    readers: int = 4
+
+
+class Failure(Enum):
+    """What kind of trouble a driver's error is."""
+
+    BUSY = auto()  # locked by somebody else: wait and run the whole unit again
+    CONFLICT = auto()  # deadlock or serialization failure: run the whole unit again
+    CONSTRAINT = auto()  # a key or foreign key refused a row
+    DISCONNECT = auto()
+    FULL = auto()
+    READ_ONLY = auto()
+    CORRUPT = auto()
+    STORAGE = auto()  # an input/output error: after one at COMMIT the outcome is unknown
+    OTHER = auto()
+
+
+class Engine(Protocol):
+    """One database, opened.
+
+    Attributes:
+        url: the address with any password masked; fit for logs and errors.
+        upgrades_itself: whether ``initialize()`` may upgrade the schema unasked (only what is embedded).
+        writer: for transactions that change something.
+        reader: for transactions that only read; each sees one snapshot.
+    """
+
+    url: str
+    upgrades_itself: bool
+    writer: AsyncEngine
+    reader: AsyncEngine
+
+    async def open(self) -> None:
+        """Check that the database can be opened; raises from the error tree and leaves nothing open if not."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection. May be called twice."""
+        ...
+
+    def classify(self, error: BaseException) -> Failure:
+        """Return what kind of trouble ``error`` is."""
+        ...
+
+    def translate(self, error: BaseException) -> StoreError:
+        """Return the error of the tree that tells a user what ``error`` means."""
+        ...
+
+    async def now(self, session: AsyncSession) -> datetime:
+        """Return the database's time, in UTC."""
+        ...
+
+    def any_of(self, column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
+        """Return the condition that ``column`` is one of a list, bound as ``parameter`` with ``bind_list``."""
+        ...
+
+    def bind_list(self, values: Sequence[Any]) -> Any:
+        """Return a list of strings or integers as it is bound to an ``any_of`` parameter."""
+        ...
+
+    def queue_heads(self) -> Select[Any]:
+        """Return the statement that reads the heads of several queues from the queue's index alone.
+
+        Parameters: ``cluster_id``, ``requirements`` (with ``bind_list``), ``limit`` per requirement.
+        Columns: ``requirement_id``, ``queue_rank``, ``task_id``; in no particular order. No row is locked.
+        """
+        ...
+
+    def lock_rows(self, statement: Select[Any]) -> Select[Any]:
+        """Return ``statement`` so that it locks the rows that it finds, in primary-key order, where that is needed."""
+        ...
+
+    async def insert_missing(self, session: AsyncSession, table: Any, rows: Sequence[dict[str, Any]]) -> int:
+        """Insert those rows whose primary key is not there yet; return how many were inserted."""
+        ...
+
+    def changed(self) -> bool | None:
+        """Return whether another connection has committed since the last call; None when that cannot be told.
+
+        Never blocks and never awaits: a few microseconds.
+        """
+        ...
+
+    async def migrate(self, work: Callable[[Connection], Any]) -> Any:
+        """Run ``work`` on a connection fit for changing the schema, alone in the database; return its result."""
+        ...
+
+    async def backup(self, target: Path, progress: Progress | None) -> None:
+        """Copy the database, as it is at one moment, to a new file while others go on reading and writing."""
+        ...
+
+    async def restore(self, source: Path, progress: Progress | None, finish: Callable[[Connection], None]) -> None:
+        """Replace the content of the database by a backup, wholly or not at all.
+
+        ``finish`` runs on the restored content before anybody else can see it.
+        """
+        ...
+
+    async def vacuum(self) -> None:
+        """Give unused space back and refresh the planner's statistics."""
+        ...
+
+    async def check(self) -> list[str]:
+        """Return what is wrong with the database's structure; an empty list when nothing is."""
+        ...
+
+    async def sizes(self) -> dict[str, int]:
+        """Return sizes in bytes: at least ``db_size``."""
+        ...

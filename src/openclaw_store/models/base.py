@@ -1,0 +1,84 @@
+"""The declarative base and the column types that mean the same on every engine."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+from sqlalchemy import BigInteger, Dialect, Enum, MetaData, Text, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase
+
+from openclaw_store.domain.checks import microseconds, moment_of
+from openclaw_store.domain.json import JsonObject, JsonValue, dump, load
+
+_encode = msgspec.json.Encoder().encode
+_decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+class Base(DeclarativeBase):
+    """Base of every model. The constraint names are part of the schema: migrations refer to them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as whole microseconds since 1970.
+
+    An integer orders, compares and subtracts alike on every engine; MySQL's DATETIME would drop the fraction and
+    SQLite's text the time zone.
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002, D102
+        return None if value is None else microseconds(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002, D102
+        return None if value is None else moment_of(value)
+
+
+class Names(TypeDecorator[tuple[str, ...]]):
+    """A tuple of names, kept as a JSON array."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:  # noqa: ARG002, D102
+        return None if value is None else _encode(value).decode() if value else "[]"
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...] | None:  # noqa: ARG002, D102
+        return None if value is None else () if value == "[]" else _decode_names(value)
+
+
+class Json(TypeDecorator[Any]):
+    """A frozen JSON value, kept as its text; None is SQL's NULL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: JsonValue, dialect: Dialect) -> str | None:  # noqa: ARG002, D102
+        return value.raw if type(value) is JsonObject else dump(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> JsonValue:  # noqa: ARG002, D102
+        return load(value)
+
+
+def enumeration(kind: type[StrEnum], name: str) -> Enum:
+    """Return the column type of an enumeration: its value as a short string, with a named check."""
+    return Enum(
+        kind,
+        name=name,
+        native_enum=False,
+        create_constraint=True,
+        length=20,
+        values_callable=lambda members: [member.value for member in members],
+    )

@@ -1,0 +1,1 @@
+"""The state of an OpenClaw cluster: tasks and nodes in a SQL database."""

@@ -17,7 +17,7 @@ MAX_SECONDS: Final = 10 * 365 * 86_400.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
-EnumT = TypeVar("EnumT", StrEnum, IntEnum)
+EnumT = TypeVar("EnumT", bound=StrEnum | IntEnum)
 
 
 def microseconds(moment: datetime) -> int:
@@ -79,7 +79,7 @@ def member(value: Any, field: str, kind: type[EnumT]) -> EnumT:
     if issubclass(kind, IntEnum) and isinstance(value, str) and value.upper() in kind.__members__:
         return kind[value.upper()]
     try:
-        return kind(value)  # type: ignore[arg-type]  # a wrong type is an unknown value, said below
+        return kind(value)  # type: ignore[arg-type]  # of the wrong type is unknown too, as said below
     except ValueError as error:
         known = ", ".join(str(one.value) for one in kind)
         raise ValidationError(field, f"{value!r} is no {kind.__name__}; known are {known}") from error

@@ -7,7 +7,7 @@ tree-shaped maps from PyPI on reads (two look-ups) and need no dependency; see `
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, overload
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -30,7 +30,11 @@ class FrozenMap(Mapping[K, V], Generic[K, V]):
     def __getitem__(self, key: K) -> V:
         return self._shards[hash(key) & self._mask][key]
 
-    def get(self, key: K, default: D = None) -> V | D:  # type: ignore[assignment]
+    @overload
+    def get(self, key: K, /) -> V | None: ...
+    @overload
+    def get(self, key: K, default: V | D, /) -> V | D: ...
+    def get(self, key: K, default: V | D | None = None, /) -> V | D | None:
         """Return the value of ``key``, or ``default``."""
         return self._shards[hash(key) & self._mask].get(key, default)
 

@@ -171,11 +171,10 @@ def _refuse_what_is_not_json(value: Any, field: str, depth: int) -> None:
     # msgspec would quietly turn sets, dates, NaN and much else into something that reads back differently.
     if depth > MAX_DEPTH:
         raise ValidationError(field, f"is nested deeper than {MAX_DEPTH} levels")
-    if value is None or isinstance(value, str | int):
+    if value is None or isinstance(value, str):
         return
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValidationError(field, f"is {value}, which JSON cannot express")
+    if isinstance(value, int | float):
+        _refuse_what_is_no_number(value, field)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -186,3 +185,10 @@ def _refuse_what_is_not_json(value: Any, field: str, depth: int) -> None:
             _refuse_what_is_not_json(item, f"{field}[{index}]", depth + 1)
     else:
         raise ValidationError(field, f"has the type {type(value).__name__}, which is not JSON")
+
+
+def _refuse_what_is_no_number(value: Any, field: str) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValidationError(field, f"is {value}, which JSON cannot express")
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValidationError(field, f"is {value}, integers must fit 64 bits")

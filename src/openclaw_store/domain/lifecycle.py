@@ -151,7 +151,7 @@ def cancelled(task: Task, now: datetime) -> Task:
     return task.replace(status=TaskStatus.CANCELLED, completed_at=now, lease_expires_at=None, version=task.version + 1)
 
 
-def renewed(task: Task, until: datetime) -> Task:
+def renewed(task: Task, until: datetime | None) -> Task:
     """Return a held task with its lease extended."""
     return task.replace(lease_expires_at=until, version=task.version + 1)
 

@@ -4,7 +4,7 @@ Every primary and unique key starts with ``cluster_id``, so that the tables can 
 are made by the client, never by a sequence. Only the repositories write to these tables.
 """
 
-from openclaw_store.models.base import Base
+from openclaw_store.models.base import Base, table_of
 from openclaw_store.models.tables import (
     ChangeModel,
     ClusterModel,
@@ -22,4 +22,5 @@ __all__ = [
     "NodeModel",
     "RequirementModel",
     "TaskModel",
+    "table_of",
 ]

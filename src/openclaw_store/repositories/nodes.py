@@ -1,0 +1,314 @@
+"""Nodes: registering them, hearing from them, and declaring them lost."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import bindparam, delete, insert, update
+
+from openclaw_store.domain import checks
+from openclaw_store.domain.node import NodeInfo, NodeStatus
+from openclaw_store.errors import ConflictError, DuplicateError, NodeNotFoundError, ValidationError
+from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, node_of, node_row
+from openclaw_store.repositories.scope import Scope
+from openclaw_store.repositories.tasks import LIST_LIMIT, TaskRepository
+
+_MINE: Final = NODES.c.cluster_id == bindparam("cluster")
+_THIS: Final = (_MINE, NODES.c.node_id == bindparam("node"))
+_GET: Final = SELECT_NODES.where(*_THIS)
+_ALL: Final = SELECT_NODES.where(_MINE).order_by(NODES.c.node_id)
+_BY_STATUS: Final = SELECT_NODES.where(_MINE, NODES.c.status == bindparam("one_status")).order_by(NODES.c.node_id)
+_STALE: Final = SELECT_NODES.where(
+    _MINE, NODES.c.status != NodeStatus.OFFLINE, HEARTBEATS.c.seen_at < bindparam("before")
+).order_by(NODES.c.node_id)
+_INSERT: Final = insert(NODES)
+_UPDATE: Final = update(NODES).where(
+    NODES.c.cluster_id == bindparam("in_cluster"),
+    NODES.c.node_id == bindparam("of_node"),
+    NODES.c.version == bindparam("at_version"),
+)
+_DELETE: Final = delete(NODES).where(*_THIS)
+_HEARD: Final = insert(HEARTBEATS)
+_BEAT: Final = update(HEARTBEATS).where(
+    HEARTBEATS.c.cluster_id == bindparam("in_cluster"),
+    HEARTBEATS.c.node_id == bindparam("of_node"),
+    HEARTBEATS.c.seen_at < bindparam("unless_since"),
+)
+
+_DESCRIPTION: Final = (
+    "hostname",
+    "platform",
+    "arch",
+    "available_skills",
+    "max_concurrent_tasks",
+    "ip_address",
+    "tailscale_ip",
+    "port",
+    "tags",
+)
+
+
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A node was heard of.
+
+    Attributes:
+        seen_at: when, in the database's time; None: now.
+        cpu_usage: percent, as are ``memory_usage`` and ``disk_usage``; None: as before.
+    """
+
+    node_id: str
+    seen_at: datetime | None = None
+    cpu_usage: float | None = None
+    memory_usage: float | None = None
+    disk_usage: float | None = None
+
+    def __post_init__(self) -> None:
+        checks.identifier(self.node_id, "node_id")
+        checks.moment(self.seen_at, "seen_at")
+        for field in LOADS:
+            value = getattr(self, field)
+            if value is not None:
+                checks.number(value, field, least=0, most=100)
+
+
+LOADS: Final = ("cpu_usage", "memory_usage", "disk_usage")
+
+
+class NodeRepository:
+    """The nodes of one cluster, inside one unit of work.
+
+    Methods that change something return the value as stored and raise before anything is written.
+    """
+
+    def __init__(self, scope: Scope, tasks: TaskRepository) -> None:
+        self._scope = scope
+        self._tasks = tasks
+
+    async def create(self, node: NodeInfo) -> NodeInfo:
+        """Store a node that was not known before. Raises DuplicateError when its id is taken."""
+        if await self._find(_require_node(node).node_id) is not None:
+            raise DuplicateError(f"node {node.node_id!r} exists already; a node that comes back registers afresh")
+        return await self._insert(node)
+
+    async def register(self, node: NodeInfo) -> NodeInfo:
+        """Store a node that starts: a new one, or a known one afresh.
+
+        A known node gets the next incarnation and the new description, and its tasks go back to the queue or to
+        their end in the same transaction: a node that starts afresh does not run them any more.
+        """
+        known = await self._find(_require_node(node).node_id)
+        if known is None:
+            return await self._insert(node)
+        await self._tasks.abandon(node.node_id, f"node {node.node_id!r} started afresh")
+        now = await self._scope.now()
+        described = _described(known, node).replace(
+            status=node.status, incarnation=known.incarnation + 1, registered_at=now, running_tasks=0
+        )
+        await self.update_heartbeats([_first_heartbeat(node)])
+        return await self._write(known, described, heard=now)
+
+    async def get(self, node_id: str) -> NodeInfo:
+        """Return a node. Raises NodeNotFoundError."""
+        return _existing(await self._find(checks.identifier(node_id, "node_id")), node_id)
+
+    async def get_many(self, node_ids: Iterable[str]) -> dict[str, NodeInfo]:
+        """Return those of the nodes that exist, by id."""
+        wanted = list(dict.fromkeys(node_ids))
+        condition = self._scope.engine.any_of(NODES.c.node_id, "wanted")
+        nodes = await self._select(SELECT_NODES.where(_MINE, condition), wanted=self._scope.ids(wanted))
+        return {node.node_id: node for node in nodes}
+
+    async def update(self, node: NodeInfo) -> NodeInfo:
+        """Store a node's description and status. Loads, counters and times are not taken from ``node``.
+
+        Raises:
+            NodeNotFoundError: it is not registered.
+            ConflictError: ``node`` was made from an older version.
+        """
+        known = await self._locked(_require_node(node).node_id)
+        if node.version != known.version:
+            raise ConflictError(
+                f"node {node.node_id!r} is at version {known.version}, the update was made from {node.version}"
+            )
+        return await self._move(known, _described(known, node), node.status)
+
+    async def update_status(self, node_id: str, status: NodeStatus | str) -> NodeInfo:
+        """Set a node's status. Offline means lost: see ``mark_lost``. Raises NodeNotFoundError."""
+        wanted = checks.member(status, "status", NodeStatus)
+        known = await self._locked(checks.identifier(node_id, "node_id"))
+        return known if wanted is known.status else await self._move(known, known, wanted)
+
+    async def update_heartbeat(
+        self,
+        node_id: str,
+        *,
+        cpu_usage: float | None = None,
+        memory_usage: float | None = None,
+        disk_usage: float | None = None,
+    ) -> NodeInfo:
+        """Note that a node was heard of just now, and its loads in percent. Raises NodeNotFoundError.
+
+        This is not history: it takes no revision.
+        """
+        beat = Heartbeat(node_id=node_id, cpu_usage=cpu_usage, memory_usage=memory_usage, disk_usage=disk_usage)
+        await self.get(node_id)
+        await self.update_heartbeats([beat])
+        return await self.get(node_id)
+
+    async def update_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> int:
+        """Note many heartbeats at once; return how many were news. Unknown nodes and older news are passed over."""
+        now = await self._scope.now()
+        news = 0
+        for rows in _by_fields(heartbeats, now, self._scope.cluster_id):
+            news += (await self._scope.execute(_BEAT, rows)).rowcount
+        return news
+
+    async def delete(self, node_id: str) -> NodeInfo:
+        """Remove a node and return what it was; its tasks go back to the queue or to their end.
+
+        Raises NodeNotFoundError.
+        """
+        known = await self._locked(checks.identifier(node_id, "node_id"))
+        await self._tasks.abandon(node_id, f"node {node_id!r} was removed")
+        await self._scope.execute(_DELETE, {**self._mine, "node": node_id})
+        self._scope.journal.node(known, None)
+        return known
+
+    async def get_all_nodes(self) -> list[NodeInfo]:
+        """Return every node, by id."""
+        return await self._select(_ALL)
+
+    async def list_by_status(self, status: NodeStatus | str, limit: int = LIST_LIMIT) -> list[NodeInfo]:
+        """Return at most ``limit`` nodes of a status, by id."""
+        wanted = checks.member(status, "status", NodeStatus)
+        return await self._select(_BY_STATUS.limit(checks.whole(limit, "limit", least=1)), one_status=wanted)
+
+    async def list_online_nodes(self) -> list[NodeInfo]:
+        """Return the nodes that are online, by id."""
+        return await self._select(_BY_STATUS, one_status=NodeStatus.ONLINE)
+
+    async def get_available_nodes(self) -> list[NodeInfo]:
+        """Return the nodes that take a task now: online, with a free slot; by id."""
+        return [node for node in await self.list_online_nodes() if node.is_available]
+
+    async def find_by_skill(self, skill: str) -> list[NodeInfo]:
+        """Return the nodes that offer a skill, whatever their status, by id."""
+        checks.identifier(skill, "skill")
+        return [node for node in await self.get_all_nodes() if skill in node.available_skills]
+
+    async def find_stale_nodes(self, timeout_seconds: float) -> list[NodeInfo]:
+        """Return the nodes not heard of for longer than ``timeout_seconds`` that are not offline yet, by id.
+
+        Both sides of the comparison are the database's time.
+        """
+        checks.number(timeout_seconds, "timeout_seconds", least=0, most=checks.MAX_SECONDS)
+        before = await self._scope.now() - timedelta(seconds=timeout_seconds)
+        return await self._select(_STALE, before=before)
+
+    async def mark_lost(self, node_ids: Iterable[str], timeout_seconds: float) -> list[NodeInfo]:
+        """Declare those of the nodes lost that are still stale; return them.
+
+        In the one transaction: the node goes offline, its incarnation rises, and its tasks go back to the queue or
+        to their end. A heartbeat that arrived meanwhile wins.
+        """
+        wanted = set(node_ids)
+        stale = [node for node in await self.find_stale_nodes(timeout_seconds) if node.node_id in wanted]
+        return [await self._move(node, node, NodeStatus.OFFLINE) for node in stale]
+
+    async def _move(self, known: NodeInfo, described: NodeInfo, status: NodeStatus) -> NodeInfo:
+        moved = described.replace(status=status)
+        if status is NodeStatus.OFFLINE and known.status is not NodeStatus.OFFLINE:
+            await self._tasks.abandon(known.node_id, f"node {known.node_id!r} was lost")
+            moved = moved.replace(incarnation=known.incarnation + 1, running_tasks=0)
+        heard = None
+        if known.status is NodeStatus.OFFLINE and status is not NodeStatus.OFFLINE:
+            # It is believed alive from now on; its old heartbeat would have it lost again at once.
+            heard = await self._scope.now()
+            await self.update_heartbeats([Heartbeat(node_id=known.node_id, seen_at=heard)])
+        return await self._write(known, moved, heard)
+
+    async def _insert(self, node: NodeInfo) -> NodeInfo:
+        now = await self._scope.now()
+        stored = NodeInfo(
+            node_id=node.node_id,
+            status=node.status,
+            cpu_usage=node.cpu_usage,
+            memory_usage=node.memory_usage,
+            disk_usage=node.disk_usage,
+            registered_at=now,
+            last_heartbeat=now,
+            incarnation=1,
+            version=1,
+            **{field: getattr(node, field) for field in _DESCRIPTION},
+        )
+        await self._scope.execute(_INSERT, [node_row(stored, self._scope.cluster_id)])
+        beat = {field: getattr(node, field) for field in LOADS}
+        beat |= {"successful_tasks": 0, "failed_tasks": 0, "execution_us": 0, "seen_at": now}
+        beat |= {"cluster_id": self._scope.cluster_id, "node_id": node.node_id}
+        await self._scope.execute(_HEARD, [beat])
+        self._scope.journal.node(None, stored)
+        return stored
+
+    async def _write(self, known: NodeInfo, wanted: NodeInfo, heard: datetime | None) -> NodeInfo:
+        stored = wanted.replace(version=known.version + 1, last_heartbeat=heard or known.last_heartbeat)
+        row = node_row(stored, self._scope.cluster_id)
+        for fixed in ("cluster_id", "node_id"):
+            del row[fixed]
+        row |= {"in_cluster": self._scope.cluster_id, "of_node": known.node_id, "at_version": known.version}
+        if (await self._scope.execute(_UPDATE, [row])).rowcount != 1:
+            raise ConflictError(f"node {known.node_id!r} was changed by somebody else between reading and writing it")
+        self._scope.journal.node(known, stored)
+        return stored
+
+    async def _locked(self, node_id: str) -> NodeInfo:
+        nodes = await self._select(self._scope.engine.lock_rows(_GET), node=node_id)
+        return _existing(nodes[0] if nodes else None, node_id)
+
+    async def _find(self, node_id: str) -> NodeInfo | None:
+        nodes = await self._select(self._scope.engine.lock_rows(_GET), node=node_id)
+        return nodes[0] if nodes else None
+
+    async def _select(self, statement: Any, **parameters: Any) -> list[NodeInfo]:
+        return [node_of(row) for row in await self._scope.execute(statement, {**self._mine, **parameters})]
+
+    @property
+    def _mine(self) -> dict[str, Any]:
+        return {"cluster": self._scope.cluster_id}
+
+
+def _existing(node: NodeInfo | None, node_id: str) -> NodeInfo:
+    if node is None:
+        raise NodeNotFoundError(f"there is no node {node_id!r} in this cluster; it must register first")
+    return node
+
+
+def _require_node(node: object) -> NodeInfo:
+    if not isinstance(node, NodeInfo):
+        raise ValidationError("node", f"must be a NodeInfo, not {type(node).__name__}")
+    return node
+
+
+def _described(known: NodeInfo, wanted: NodeInfo) -> NodeInfo:
+    return known.replace(**{field: getattr(wanted, field) for field in _DESCRIPTION})
+
+
+def _first_heartbeat(node: NodeInfo) -> Heartbeat:
+    return Heartbeat(
+        node_id=node.node_id,
+        cpu_usage=node.cpu_usage,
+        memory_usage=node.memory_usage,
+        disk_usage=node.disk_usage,
+    )
+
+
+def _by_fields(heartbeats: Sequence[Heartbeat], now: datetime, cluster_id: int) -> Iterable[list[dict[str, Any]]]:
+    """Group heartbeats by the loads that they bring: each group is one statement."""
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for beat in sorted(heartbeats, key=lambda beat: beat.node_id):
+        fields = tuple(field for field in LOADS if getattr(beat, field) is not None)
+        row = {field: getattr(beat, field) for field in fields}
+        seen = beat.seen_at or now
+        row |= {"in_cluster": cluster_id, "of_node": beat.node_id, "seen_at": seen, "unless_since": seen}
+        groups.setdefault(fields, []).append(row)
+    return groups.values()

@@ -1,0 +1,297 @@
+"""Bringing tasks and nodes together: the claim, the assignment, and taking tasks back from silent nodes.
+
+Lock order, on engines that lock rows: nodes before tasks, each by primary key.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from sqlalchemy import BigInteger, bindparam, exists, select, type_coerce, update
+
+from openclaw_store.domain import checks, lifecycle
+from openclaw_store.domain.node import NodeInfo, NodeStatus
+from openclaw_store.domain.sorted_run import Ranked
+from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
+from openclaw_store.errors import NodeNotFoundError, NodeUnavailableError, StoreError, TaskNotFoundError
+from openclaw_store.models import ClusterModel, RequirementModel, table_of
+from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, SELECT_TASKS, TASKS, node_of, task_of
+from openclaw_store.repositories.scope import Scope
+
+if TYPE_CHECKING:
+    from openclaw_store.repositories.tasks import TaskRepository
+
+CLAIM_LIMIT: Final = 1000
+
+_WAKE_LIMIT: Final = 1000  # delayed tasks that become ready at one moment join the queue in batches
+_CLUSTERS: Final = table_of(ClusterModel)
+_REQUIREMENTS: Final = table_of(RequirementModel)
+_MINE: Final = TASKS.c.cluster_id == bindparam("cluster")
+_DUE: Final = (_MINE, TASKS.c.status == TaskStatus.PENDING, TASKS.c.due_at <= bindparam("moment"))
+_DUE_TASKS: Final = SELECT_TASKS.where(*_DUE).order_by(TASKS.c.due_at).limit(bindparam("rows"))
+_WAKE: Final = (
+    update(TASKS)
+    .where(_MINE, TASKS.c.task_id.in_(select(TASKS.c.task_id).where(*_DUE).order_by(TASKS.c.due_at).limit(_WAKE_LIMIT)))
+    .values(
+        queue_rank=type_coerce(TASKS.c.submitted_at, BigInteger) + TASKS.c.priority * bindparam("quantum"), due_at=None
+    )
+)
+_SITUATION: Final = select(_CLUSTERS.c.requirement_count, exists().where(*_DUE).label("some_are_due")).where(
+    _CLUSTERS.c.cluster_id == bindparam("cluster")
+)
+_COUNT_REQUIREMENTS: Final = select(_CLUSTERS.c.requirement_count).where(_CLUSTERS.c.cluster_id == bindparam("cluster"))
+_ALL_REQUIREMENTS: Final = select(_REQUIREMENTS.c.requirement_id, _REQUIREMENTS.c.skills).where(
+    _REQUIREMENTS.c.cluster_id == bindparam("cluster")
+)
+_EXPIRED: Final = (
+    SELECT_TASKS.where(_MINE, TASKS.c.status.in_(sorted(HELD)), TASKS.c.due_at <= bindparam("moment"))
+    .order_by(TASKS.c.due_at)
+    .limit(bindparam("rows"))
+)
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A node's wish for up to ``limit`` tasks."""
+
+    node_id: str
+    limit: int
+    start: bool
+
+    @classmethod
+    def of(cls, node_id: str, limit: int, *, start: bool) -> "Claim":
+        """Return a claim. Raises ValidationError: an id that cannot be, or a limit outside 1 to 1000."""
+        checks.identifier(node_id, "node_id")
+        checks.whole(limit, "limit", least=1, most=CLAIM_LIMIT)
+        return cls(node_id, limit, bool(start))
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """What became of one (task, node) pair: the task as stored, or why the pair was refused."""
+
+    task_id: str
+    node_id: str
+    task: Task | None = None
+    error: StoreError | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the task was placed."""
+        return self.error is None
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """A claim that can be served: its node, and the requirements that the node satisfies."""
+
+    claim: Claim
+    node: NodeInfo
+    eligible: list[int]
+
+
+class Placement:
+    """Chooses tasks for nodes inside one unit of work."""
+
+    def __init__(self, scope: Scope, tasks: "TaskRepository") -> None:
+        self._scope = scope
+        self._tasks = tasks
+
+    async def claim(self, claims: Sequence[Claim]) -> list[list[Task] | StoreError]:
+        """Serve claims in order; the number of statements does not depend on the number of claims."""
+        nodes = await self._lock_nodes([claim.node_id for claim in claims])
+        await self._prepare_queues()
+        wishes = [self._admit(claim, nodes) for claim in claims]
+        free = {node_id: _free_slots(node) for node_id, node in nodes.items()}
+        heads = await self._queue_heads([wish for wish in wishes if isinstance(wish, Wish)], free)
+        picks = [_pick(wish, heads, free) if isinstance(wish, Wish) else wish for wish in wishes]
+        placed = await self._place(wishes, picks)
+        return [pick if isinstance(pick, StoreError) else [placed[task_id] for task_id in pick] for pick in picks]
+
+    async def assign(self, pairs: Sequence[tuple[str, str]]) -> list[Assignment]:
+        """Place chosen tasks on chosen nodes; each pair is judged after those before it."""
+        now = await self._scope.now()
+        for task_id, node_id in pairs:
+            checks.identifier(task_id, "task_id")
+            checks.identifier(node_id, "node_id")
+        nodes = await self._lock_nodes([node_id for _, node_id in pairs])
+        before = await self._tasks.locked([task_id for task_id, _ in pairs])
+        free = {node_id: node.max_concurrent_tasks - node.running_tasks for node_id, node in nodes.items()}
+        current = dict(before)
+        outcomes = [self._assign_one(pair, current, nodes, free, now) for pair in pairs]
+        changed = {task_id: task for task_id, task in current.items() if task is not before[task_id]}
+        await self._tasks.store(before, changed)
+        return outcomes
+
+    async def first_in_queue(self, limit: int) -> list[Task]:
+        """Return the first tasks of all queues together, those that became ready just now included."""
+        now = await self._scope.now()
+        await self._learn_requirements()
+        everything = [*self._scope.catalogue.all_ids(), *self._scope.journal.requirements]
+        heads = await self._read_heads(everything, limit)
+        due = await self._scope.execute(_DUE_TASKS, {**self._mine, "moment": now, "rows": limit})
+        waking = {task.task_id: task for task in map(task_of, due)}
+        quantum = self._scope.policy.quantum_us
+        late = sorted((rank_of(task, quantum), task_id) for task_id, task in waking.items())
+        order = [task_id for _, task_id in islice(merge(*map(sorted, heads.values()), late), limit)]
+        found = waking | await self._tasks.get_many(order)
+        return [found[task_id] for task_id in order]
+
+    async def expire(self, limit: int) -> list[Task]:
+        """Take back what is held for too long. See ``TaskRepository.expire``."""
+        now = await self._scope.now()
+        statement = self._scope.engine.lock_rows(_EXPIRED)
+        rows = await self._scope.execute(statement, {**self._mine, "moment": now, "rows": limit})
+        before = {task.task_id: task for task in map(task_of, rows)}
+        if not before:
+            return []
+        seen = await self._last_seen({task.assigned_node for task in before.values() if task.assigned_node})
+        after = {task_id: self._expired(task, seen, now) for task_id, task in before.items()}
+        stored = await self._tasks.store(before, after)
+        return [task for task in stored if task.status is not before[task.task_id].status]
+
+    def _expired(self, task: Task, seen: Mapping[str, datetime], now: datetime) -> Task:
+        policy = self._scope.policy
+        if task.deadline is not None and task.deadline <= now:
+            return lifecycle.timed_out(task, policy, now)
+        if task.status is TaskStatus.SCHEDULED:
+            return lifecycle.released(task, task.attempt)
+        news = seen.get(task.assigned_node or "")
+        if policy.run_lease is None:
+            return lifecycle.renewed(task, None)
+        if news is not None and news + timedelta(seconds=policy.run_lease) > now:
+            return lifecycle.renewed(task, news + timedelta(seconds=policy.run_lease))
+        return lifecycle.abandoned(task, f"no news of node {task.assigned_node!r} for a lease", policy, now)
+
+    def _admit(self, claim: Claim, nodes: Mapping[str, NodeInfo]) -> Wish | StoreError:
+        node = nodes.get(claim.node_id)
+        if node is None:
+            return _unknown(claim.node_id)
+        if node.status is NodeStatus.OFFLINE:
+            return NodeUnavailableError(f"node {node.node_id!r} is offline and takes no tasks; it must register again")
+        offered = frozenset(node.available_skills)
+        fresh = (one for one, skills in self._scope.journal.requirements.items() if skills <= offered)
+        return Wish(claim, node, [*self._scope.catalogue.satisfied_by(offered), *fresh])
+
+    def _assign_one(
+        self,
+        pair: tuple[str, str],
+        current: dict[str, Task],
+        nodes: Mapping[str, NodeInfo],
+        free: dict[str, int],
+        now: datetime,
+    ) -> Assignment:
+        task_id, node_id = pair
+        try:
+            if node_id not in nodes:
+                raise _unknown(node_id)
+            if task_id not in current:
+                raise TaskNotFoundError(f"there is no task {task_id!r} in this cluster")
+            lifecycle.require_placeable(current[task_id], nodes[node_id], free[node_id], now)
+        except StoreError as error:
+            return Assignment(task_id, node_id, error=error)
+        current[task_id] = lifecycle.placed(current[task_id], node_id, self._scope.policy, now, start=False)
+        free[node_id] -= 1
+        return Assignment(task_id, node_id, task=current[task_id])
+
+    async def _place(
+        self, wishes: Sequence[Wish | StoreError], picks: Sequence[list[str] | StoreError]
+    ) -> dict[str, Task]:
+        now = await self._scope.now()
+        chosen = {
+            task_id: wish.claim
+            for wish, pick in zip(wishes, picks, strict=True)
+            if isinstance(wish, Wish) and not isinstance(pick, StoreError)
+            for task_id in pick
+        }
+        before = await self._tasks.locked(list(chosen))
+        after = {
+            task_id: lifecycle.placed(before[task_id], claim.node_id, self._scope.policy, now, start=claim.start)
+            for task_id, claim in chosen.items()
+        }
+        await self._tasks.store(before, after)
+        return after
+
+    async def _lock_nodes(self, node_ids: Sequence[str]) -> dict[str, NodeInfo]:
+        statement = SELECT_NODES.where(
+            NODES.c.cluster_id == bindparam("cluster"), self._scope.engine.any_of(NODES.c.node_id, "wanted")
+        )
+        wanted = self._scope.ids(list(dict.fromkeys(node_ids)))
+        rows = await self._scope.execute(self._scope.engine.lock_rows(statement), {**self._mine, "wanted": wanted})
+        return {node.node_id: node for node in map(node_of, rows)}
+
+    async def _prepare_queues(self) -> None:
+        now = await self._scope.now()
+        situation = (await self._scope.execute(_SITUATION, {**self._mine, "moment": now})).one()
+        if situation.some_are_due:
+            await self._scope.execute(_WAKE, {**self._mine, "moment": now, "quantum": self._scope.policy.quantum_us})
+        await self._learn_requirements(situation.requirement_count)
+
+    async def _learn_requirements(self, stored: int | None = None) -> None:
+        catalogue = self._scope.catalogue
+        if stored is None:
+            stored = (await self._scope.execute(_COUNT_REQUIREMENTS, self._mine)).scalar_one()
+        if len(catalogue) == stored:
+            return
+        rows = await self._scope.execute(_ALL_REQUIREMENTS, self._mine)
+        own = self._scope.journal.requirements
+        catalogue.replace({row.requirement_id: frozenset(row.skills) for row in rows if row.requirement_id not in own})
+
+    async def _queue_heads(self, wishes: Sequence[Wish], free: Mapping[str, int]) -> dict[int, list[Ranked]]:
+        """Return for each requirement its first tasks, the best one last: enough for all wishes together."""
+        takers = [wish for wish in wishes if free[wish.node.node_id] > 0]
+        wanted = sum(min(wish.claim.limit, free[wish.node.node_id]) for wish in takers)
+        eligible = list(dict.fromkeys(one for wish in takers for one in wish.eligible))
+        heads = await self._read_heads(eligible, wanted)
+        for queue in heads.values():
+            queue.sort(reverse=True)
+        return heads
+
+    async def _read_heads(self, requirements: Sequence[int], limit: int) -> dict[int, list[Ranked]]:
+        heads: defaultdict[int, list[Ranked]] = defaultdict(list)
+        if requirements and limit:
+            parameters = {
+                "cluster_id": self._scope.cluster_id,
+                "requirements": self._scope.ids(requirements),
+                "limit": limit,
+            }
+            for requirement_id, rank, task_id in await self._scope.execute(
+                self._scope.engine.queue_heads(), parameters
+            ):
+                heads[requirement_id].append((rank, task_id))
+        return heads
+
+    async def _last_seen(self, node_ids: set[str]) -> dict[str, datetime]:
+        statement = select(HEARTBEATS.c.node_id, HEARTBEATS.c.seen_at).where(
+            HEARTBEATS.c.cluster_id == bindparam("cluster"),
+            self._scope.engine.any_of(HEARTBEATS.c.node_id, "wanted"),
+        )
+        rows = await self._scope.execute(statement, {**self._mine, "wanted": self._scope.ids(sorted(node_ids))})
+        return {row.node_id: row.seen_at for row in rows}
+
+    @property
+    def _mine(self) -> dict[str, Any]:
+        return {"cluster": self._scope.cluster_id}
+
+
+def _free_slots(node: NodeInfo) -> int:
+    return node.free_slots if node.status is NodeStatus.ONLINE else 0
+
+
+def _pick(wish: Wish, heads: Mapping[int, list[Ranked]], free: dict[str, int]) -> list[str]:
+    """Take the best tasks for a wish off the queues, best first."""
+    picked: list[str] = []
+    queues = [heads[one] for one in wish.eligible if heads.get(one)]
+    while len(picked) < wish.claim.limit and free[wish.node.node_id] > 0:
+        best = min((queue for queue in queues if queue), key=itemgetter(-1), default=None)
+        if best is None:
+            break
+        picked.append(best.pop()[1])
+        free[wish.node.node_id] -= 1
+    return picked
+
+
+def _unknown(node_id: str) -> NodeNotFoundError:
+    return NodeNotFoundError(f"there is no node {node_id!r} in this cluster; it must register first")

@@ -1,0 +1,150 @@
+"""How values lie in rows: the columns that are read and written, and those that are derived for the indexes."""
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Row, func, select
+
+from openclaw_store.domain.checks import microseconds
+from openclaw_store.domain.node import NodeInfo, average_seconds
+from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
+from openclaw_store.models import HeartbeatModel, NodeModel, TaskModel, table_of
+
+TASKS: Final = table_of(TaskModel)
+NODES: Final = table_of(NodeModel)
+HEARTBEATS: Final = table_of(HeartbeatModel)
+
+_TASK_FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(Task))
+TASK_COLUMNS: Final = tuple(TASKS.c[name] for name in _TASK_FIELDS)
+
+# What a step in a task's life may change; everything else only an update does.
+_STATE_FIELDS: Final = (
+    "status",
+    "assigned_node",
+    "scheduled_at",
+    "started_at",
+    "completed_at",
+    "retry_count",
+    "result",
+    "error",
+    "attempt",
+    "not_before",
+    "lease_expires_at",
+    "version",
+)
+
+_NODE_FIELDS: Final = (
+    "node_id",
+    "hostname",
+    "platform",
+    "arch",
+    "status",
+    "available_skills",
+    "max_concurrent_tasks",
+    "ip_address",
+    "tailscale_ip",
+    "port",
+    "tags",
+    "registered_at",
+    "incarnation",
+    "version",
+)
+_LOAD_FIELDS: Final = (
+    "cpu_usage",
+    "memory_usage",
+    "disk_usage",
+    "successful_tasks",
+    "failed_tasks",
+    "execution_us",
+)
+_RUNNING: Final = (
+    select(func.count())
+    .select_from(TASKS)
+    .where(
+        TASKS.c.cluster_id == NODES.c.cluster_id,
+        TASKS.c.assigned_node == NODES.c.node_id,
+        TASKS.c.status.in_(sorted(HELD)),
+    )
+    .scalar_subquery()
+)
+NODE_COLUMNS: Final = (
+    *(NODES.c[name] for name in _NODE_FIELDS),
+    *(HEARTBEATS.c[name] for name in _LOAD_FIELDS),
+    HEARTBEATS.c.seen_at.label("last_heartbeat"),
+    _RUNNING.label("running_tasks"),
+)
+_NODE_NAMES: Final = (*_NODE_FIELDS, *_LOAD_FIELDS, "last_heartbeat", "running_tasks")
+
+SELECT_TASKS: Final = select(*TASK_COLUMNS)
+SELECT_NODES: Final = select(*NODE_COLUMNS).join_from(
+    NODES,
+    HEARTBEATS,
+    (HEARTBEATS.c.cluster_id == NODES.c.cluster_id) & (HEARTBEATS.c.node_id == NODES.c.node_id),
+)
+
+
+def task_of(row: Row[*tuple[Any, ...]]) -> Task:
+    """Return the task of a row that starts with ``TASK_COLUMNS``."""
+    return Task(**dict(zip(_TASK_FIELDS, row, strict=False)))
+
+
+def node_of(row: Row[*tuple[Any, ...]]) -> NodeInfo:
+    """Return the node of a row that starts with ``NODE_COLUMNS``."""
+    fields = dict(zip(_NODE_NAMES, row, strict=False))
+    processed = fields["successful_tasks"] + fields["failed_tasks"]
+    return NodeInfo(
+        **fields,
+        total_tasks_processed=processed,
+        average_execution_time=average_seconds(fields["execution_us"], processed),
+    )
+
+
+def task_row(task: Task, cluster_id: int, requirement_id: int, quantum_us: int, now: datetime) -> dict[str, Any]:
+    """Return the whole row of a task."""
+    row = msgspec.structs.asdict(task)
+    row["cluster_id"] = cluster_id
+    row["requirement_id"] = requirement_id
+    row["queue_rank"], row["due_at"] = _clockwork(task, quantum_us, now)
+    return row
+
+
+def task_state(task: Task, quantum_us: int, now: datetime) -> dict[str, Any]:
+    """Return those columns of a task's row that a step may have changed."""
+    row = {name: getattr(task, name) for name in _STATE_FIELDS}
+    row["queue_rank"], row["due_at"] = _clockwork(task, quantum_us, now)
+    return row
+
+
+def node_row(node: NodeInfo, cluster_id: int) -> dict[str, Any]:
+    """Return the row of a node's description."""
+    row = {name: getattr(node, name) for name in _NODE_FIELDS}
+    row["cluster_id"] = cluster_id
+    return row
+
+
+def _clockwork(task: Task, quantum_us: int, now: datetime) -> tuple[int | None, datetime | None]:
+    """Return ``queue_rank`` and ``due_at``: the place in the queue, and when the clock next matters."""
+    if task.status is TaskStatus.PENDING:
+        if task.not_before is not None and task.not_before > now:
+            return None, task.not_before
+        return rank_of(task, quantum_us), None
+    if task.status in HELD:
+        known = [moment for moment in (task.lease_expires_at, task.deadline) if moment is not None]
+        return None, min(known, default=None)
+    return None, task.completed_at
+
+
+__all__ = [
+    "HEARTBEATS",
+    "NODES",
+    "SELECT_NODES",
+    "SELECT_TASKS",
+    "TASKS",
+    "microseconds",
+    "node_of",
+    "node_row",
+    "task_of",
+    "task_row",
+    "task_state",
+]

@@ -1,0 +1,80 @@
+"""What the repositories of one unit of work share."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CursorResult, Executable
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from openclaw_store.domain.json import JsonValue, dump
+from openclaw_store.domain.policy import Policy
+from openclaw_store.engines import Engine
+from openclaw_store.errors import StoreError, ValidationError
+from openclaw_store.repositories.journal import Journal
+from openclaw_store.repositories.requirements import RequirementCatalogue
+
+
+class Scope:
+    """One transaction in one cluster: its connection, its clock, its journal and the settings that apply."""
+
+    def __init__(
+        self,
+        *,
+        session: AsyncSession,
+        engine: Engine,
+        cluster_id: int,
+        policy: Policy,
+        max_payload_bytes: int,
+        catalogue: RequirementCatalogue,
+    ) -> None:
+        self.session = session
+        self.engine = engine
+        self.cluster_id = cluster_id
+        self.policy = policy
+        self.max_payload_bytes = max_payload_bytes
+        self.catalogue = catalogue
+        self.journal = Journal()
+        self.interned: set[int] = set()
+        """Requirements that this unit has made sure of."""
+        self._connection: AsyncConnection | None = None
+        self._now: datetime | None = None
+
+    async def now(self) -> datetime:
+        """Return the database's time, the same one for the whole unit."""
+        if self._now is None:
+            self._now = await self.engine.now(self.session)
+        return self._now
+
+    async def execute(
+        self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> CursorResult[*tuple[Any, ...]]:
+        """Run a statement on the unit's connection; driver errors come out as errors of the tree."""
+        try:
+            if self._connection is None:
+                self._connection = await self.session.connection()
+            return await self._connection.execute(statement, parameters)
+        except (SQLAlchemyError, OSError) as error:
+            raise self.engine.translate(error) from error
+
+    def ids(self, values: Sequence[Any]) -> Any:
+        """Return a list as the parameter of an ``any_of`` condition."""
+        return self.engine.bind_list(values)
+
+    def require_payload_fits(self, value: JsonValue, field: str) -> None:
+        """Raise ValidationError when a JSON value is larger than the store's limit."""
+        text = dump(value)
+        if text is None or len(text) * 4 <= self.max_payload_bytes:
+            return
+        size = len(text.encode())
+        if size > self.max_payload_bytes:
+            raise ValidationError(field, f"is {size} bytes long, at most {self.max_payload_bytes} are allowed")
+
+
+def only(outcomes: Sequence[Any]) -> Any:
+    """Return the outcome of a batch of one, or raise it when it is an error."""
+    (outcome,) = outcomes
+    if isinstance(outcome, StoreError):
+        raise outcome
+    return outcome

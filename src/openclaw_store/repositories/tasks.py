@@ -1,0 +1,451 @@
+"""Tasks: submitting them, reading them, and the steps of their lives."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import bindparam, delete, insert, update
+
+from openclaw_store.domain import checks, lifecycle
+from openclaw_store.domain.change import Kind
+from openclaw_store.domain.task import FINISHED, HELD, Task, TaskStatus
+from openclaw_store.errors import (
+    ConflictError,
+    DuplicateError,
+    InvalidTransitionError,
+    StoreError,
+    TaskNotFoundError,
+    ValidationError,
+)
+from openclaw_store.models import RequirementModel, table_of
+from openclaw_store.repositories import steps
+from openclaw_store.repositories.changes import ChangeRepository
+from openclaw_store.repositories.placement import Assignment, Claim, Placement
+from openclaw_store.repositories.rows import SELECT_TASKS, TASKS, task_of, task_row, task_state
+from openclaw_store.repositories.scope import Scope, only
+from openclaw_store.repositories.steps import Step
+
+LIST_LIMIT: Final = 1000
+
+_INSERT: Final = insert(TASKS)
+_UPDATE: Final = update(TASKS).where(
+    TASKS.c.cluster_id == bindparam("in_cluster"),
+    TASKS.c.task_id == bindparam("of_task"),
+    TASKS.c.version == bindparam("at_version"),
+)
+_MINE: Final = TASKS.c.cluster_id == bindparam("cluster")
+_BY_STATUS: Final = (
+    SELECT_TASKS.where(_MINE, TASKS.c.status == bindparam("one_status"))
+    .order_by(TASKS.c.due_at, TASKS.c.task_id)
+    .limit(bindparam("rows"))
+)
+_BY_NODE: Final = (
+    SELECT_TASKS.where(_MINE, TASKS.c.assigned_node == bindparam("node"))
+    .order_by(TASKS.c.task_id.desc())
+    .limit(bindparam("rows"))
+)
+_BY_USER: Final = (
+    SELECT_TASKS.where(_MINE, TASKS.c.user_id == bindparam("user"))
+    .order_by(TASKS.c.task_id.desc())
+    .limit(bindparam("rows"))
+)
+
+
+class TaskRepository:
+    """The tasks of one cluster, inside one unit of work.
+
+    Methods that change something return the value as stored and raise before anything is written. Lists hold at most
+    ``limit`` tasks.
+    """
+
+    def __init__(self, scope: Scope, changes: ChangeRepository) -> None:
+        self._scope = scope
+        self._changes = changes
+        self._placement = Placement(scope, self)
+
+    # Submitting
+
+    async def create(self, task: Task) -> Task:
+        """Store a new pending task. With a known ``idempotency_key`` the first task of that key is returned.
+
+        Raises:
+            DuplicateError: the id is taken.
+            ValidationError: a payload is larger than the store's limit.
+        """
+        return (await self.create_many([task]))[0]
+
+    async def create_many(self, tasks: Sequence[Task]) -> list[Task]:
+        """Store new tasks, all or none, and return them in order. Raises as ``create``."""
+        stored: list[Task] = only(await self.submit([tasks]))
+        return stored
+
+    async def submit(self, groups: Sequence[Sequence[Task]]) -> list[list[Task] | StoreError]:
+        """Store groups of new tasks, each group whole or not at all; return each group's tasks, or its error."""
+        await self._scope.now()
+        known = await self._known(groups)
+        outcomes: list[list[Task] | StoreError] = []
+        admitted: dict[str, Task] = {}
+        for group in groups:
+            try:
+                tasks, fresh = await self._admit(group, known)
+            except StoreError as error:
+                outcomes.append(error)
+                continue
+            outcomes.append(tasks)
+            for task in fresh:
+                known[task.task_id] = admitted[task.task_id] = task
+        await self._insert(list(admitted.values()))
+        return outcomes
+
+    # Reading
+
+    async def get(self, task_id: str) -> Task:
+        """Return a task. Raises TaskNotFoundError."""
+        checks.identifier(task_id, "task_id")
+        found = await self.get_many([task_id])
+        return _existing(found, task_id)
+
+    async def get_many(self, task_ids: Iterable[str]) -> dict[str, Task]:
+        """Return those of the tasks that exist, by id."""
+        wanted = list(dict.fromkeys(task_ids))
+        if not wanted:
+            return {}
+        condition = self._scope.engine.any_of(TASKS.c.task_id, "wanted")
+        return await self._by_id(SELECT_TASKS.where(_MINE, condition), wanted=self._scope.ids(wanted))
+
+    async def list_by_status(self, status: TaskStatus | str, limit: int = LIST_LIMIT) -> list[Task]:
+        """Return tasks of a status; finished ones oldest first."""
+        one = checks.member(status, "status", TaskStatus)
+        return await self._select(_BY_STATUS, limit, one_status=one)
+
+    async def list_by_node(self, node_id: str, limit: int = LIST_LIMIT) -> list[Task]:
+        """Return the tasks that a node holds or held last, newest id first."""
+        return await self._select(_BY_NODE, limit, node=checks.identifier(node_id, "node_id"))
+
+    async def list_by_user(self, user_id: str, limit: int = LIST_LIMIT) -> list[Task]:
+        """Return the tasks of a user, newest id first."""
+        return await self._select(_BY_USER, limit, user=checks.identifier(user_id, "user_id"))
+
+    async def list_pending_tasks(self, limit: int = 50) -> list[Task]:
+        """Return the tasks that may be claimed now, in the order of claiming: best rank first."""
+        return await self._placement.first_in_queue(checks.whole(limit, "limit", least=1))
+
+    async def list_live(self) -> list[Task]:
+        """Return every unfinished task, in no particular order."""
+        live = [TaskStatus.PENDING, TaskStatus.SCHEDULED, TaskStatus.RUNNING]
+        condition = TASKS.c.status.in_([status.value for status in live])
+        return list((await self._by_id(SELECT_TASKS.where(_MINE, condition))).values())
+
+    async def count_by_status(self) -> dict[TaskStatus, int]:
+        """Return how many tasks have each status; read from counters, at the same cost for any number of tasks."""
+        counts = (await self._changes.head()).task_counts
+        deltas = self._scope.journal.count_deltas(Kind.TASK)
+        return {status: counts[status] + deltas[status] for status in TaskStatus}
+
+    async def statistics(self) -> dict[str, Any]:
+        """Return ``total``, ``by_status``, and ``success_rate``: completed among those that ran to an end (0 to 1)."""
+        counts = await self.count_by_status()
+        ended = counts[TaskStatus.COMPLETED] + counts[TaskStatus.FAILED] + counts[TaskStatus.TIMEOUT]
+        return {
+            "total": sum(counts.values()),
+            "by_status": {status.value: count for status, count in counts.items()},
+            "success_rate": counts[TaskStatus.COMPLETED] / ended if ended else 0.0,
+        }
+
+    # Placing
+
+    async def claim(self, node_id: str, limit: int = 1, *, start: bool = False) -> list[Task]:
+        """Give a node the best tasks that it can run, best first: scheduled, or running with ``start``.
+
+        Only tasks whose required skills the node offers and whose ``not_before`` has passed, and no more than
+        ``limit`` (at most 1000) and the node's free slots. Best is the least rank: see ``Policy.aging_quantum``.
+        An empty list: there is none, or the node is busy, in maintenance or in error.
+
+        Raises:
+            NodeNotFoundError: the node is not registered.
+            NodeUnavailableError: the node is offline; it must register again.
+        """
+        claimed: list[Task] = only(await self.claim_many([Claim.of(node_id, limit, start=start)]))
+        return claimed
+
+    async def claim_many(self, claims: Sequence[Claim]) -> list[list[Task] | StoreError]:
+        """Serve many claims at once, in order; return each one's tasks, or its error."""
+        return await self._placement.claim(claims)
+
+    async def assign(self, pairs: Sequence[tuple[str, str]]) -> list[Assignment]:
+        """Place tasks on chosen nodes, given as (task id, node id); return an outcome per pair, in order.
+
+        A pair is refused, and the others go on, when the task or the node does not exist, the task is not pending or
+        not ready, or the node is not online, full, or lacks a skill.
+        """
+        return await self._placement.assign(pairs)
+
+    # Steps
+
+    async def start(self, task_id: str, attempt: int) -> Task:
+        """Note that an attempt began to run. Raises TaskNotFoundError, StaleAttemptError, InvalidTransitionError."""
+        return await self._step(steps.starting(task_id, attempt))
+
+    async def complete(self, task_id: str, attempt: int, result: Any = None) -> Task:
+        """Note that a running attempt succeeded. ``result`` is JSON.
+
+        Raises TaskNotFoundError, StaleAttemptError, InvalidTransitionError, ValidationError.
+        """
+        return await self._step(steps.completing(task_id, attempt, result))
+
+    async def fail(self, task_id: str, attempt: int, error: str, *, retry: bool = True) -> Task:
+        """Note that an attempt failed. The task goes back to the queue after a pause, while it has retries left.
+
+        ``retry=False`` ends it at once. Raises TaskNotFoundError, StaleAttemptError, InvalidTransitionError.
+        """
+        return await self._step(steps.failing(task_id, attempt, error, retry=retry))
+
+    async def cancel(self, task_id: str) -> Task:
+        """End an unfinished task, held or not. Raises TaskNotFoundError, InvalidTransitionError."""
+        return await self._step(steps.cancelling(task_id))
+
+    async def release(self, task_id: str, attempt: int) -> Task:
+        """Give a held task back to the queue; it costs no retry. Raises TaskNotFoundError, StaleAttemptError."""
+        return await self._step(steps.releasing(task_id, attempt))
+
+    async def update(self, task: Task) -> Task:
+        """Store a task's description, and its status where the transition table and the holder allow it.
+
+        The store's own fields (attempt, times, counters, node) are not taken from ``task``. A failed or timed out
+        task set to pending starts over with all its retries.
+
+        Raises:
+            TaskNotFoundError: there is no such task.
+            ConflictError: ``task`` was made from an older version; StaleAttemptError: from an older attempt.
+            InvalidTransitionError: the status cannot change that way.
+        """
+        return await self._step(steps.updating(task))
+
+    async def advance(self, wanted: Sequence[Step]) -> list[Task | StoreError]:
+        """Take many steps at once, in order; return each one's task as stored, or its error."""
+        now = await self._scope.now()
+        before = await self.locked(list(dict.fromkeys(step.task_id for step in wanted)))
+        current = dict(before)
+        outcomes: list[Task | StoreError] = []
+        for step in wanted:
+            try:
+                self._scope.require_payload_fits(step.payload, "result")
+                task = step.apply(_existing(current, step.task_id), self._scope.policy, now)
+                if step.whole:
+                    self._require_payloads_fit(task)
+            except StoreError as error:
+                outcomes.append(error)
+                continue
+            self._note(current[step.task_id], task, now)
+            current[step.task_id] = task
+            outcomes.append(task)
+        whole = {step.task_id for step in wanted if step.whole}
+        await self.write(before, current, whole)
+        return outcomes
+
+    async def delete(self, task_id: str) -> Task:
+        """Remove a task that no node holds, and return what it was.
+
+        Raises:
+            TaskNotFoundError: there is no such task.
+            InvalidTransitionError: a node holds it; cancel it first.
+        """
+        checks.identifier(task_id, "task_id")
+        task = _existing(await self.locked([task_id]), task_id)
+        if task.is_held:
+            raise InvalidTransitionError(
+                f"task {task_id!r} is {task.status} on node {task.assigned_node!r}: cancel it before removing it"
+            )
+        await self._remove([task])
+        return task
+
+    # Keeping house
+
+    async def expire(self, limit: int = LIST_LIMIT) -> list[Task]:
+        """Take back held tasks whose lease or timeout has run out; return those that changed hands or ended.
+
+        A running task past its ``timeout`` ends as timeout, or is retried. A scheduled one that was not started in
+        time goes back to the queue. A lapsed lease of a running one is extended when its node was heard of since.
+        """
+        return await self._placement.expire(limit)
+
+    async def abandon(self, node_id: str, reason: str) -> list[Task]:
+        """Take every task from a node, because it is gone; they go back to the queue or to their end."""
+        condition = TASKS.c.status.in_(sorted(HELD))
+        held = SELECT_TASKS.where(_MINE, TASKS.c.assigned_node == bindparam("node"), condition)
+        before = await self._by_id(self._scope.engine.lock_rows(held), node=node_id)
+        now = await self._scope.now()
+        after = {
+            task_id: lifecycle.abandoned(task, reason, self._scope.policy, now) for task_id, task in before.items()
+        }
+        return await self.store(before, after)
+
+    async def cleanup_old_tasks(self, days: float, limit: int = LIST_LIMIT) -> int:
+        """Remove up to ``limit`` finished tasks that ended more than ``days`` ago, oldest first; return how many.
+
+        One bounded batch: run it in a unit of its own, until it returns less than ``limit``
+        (``Database.cleanup_old_tasks`` does).
+        """
+        checks.number(days, "days", least=0, most=36_500)
+        checks.whole(limit, "limit", least=1)
+        before = await self._scope.now() - timedelta(days=days)
+        old: list[Task] = []
+        for status in sorted(FINISHED):
+            condition = (TASKS.c.status == status, TASKS.c.due_at <= before)
+            statement = SELECT_TASKS.where(_MINE, *condition).order_by(TASKS.c.due_at).limit(limit - len(old))
+            if len(old) < limit:
+                old.extend((await self._by_id(self._scope.engine.lock_rows(statement))).values())
+        await self._remove(old)
+        return len(old)
+
+    # Shared with placement
+
+    async def store(self, before: Mapping[str, Task], after: Mapping[str, Task]) -> list[Task]:
+        """Write and note the new values of tasks; return them, by id."""
+        now = await self._scope.now()
+        for task_id in sorted(after):
+            self._note(before[task_id], after[task_id], now)
+        await self.write(before, after, set())
+        return [after[task_id] for task_id in sorted(after)]
+
+    async def write(self, before: Mapping[str, Task], after: Mapping[str, Task], whole: set[str]) -> None:
+        """Write the tasks that differ, each only if it still has the version that was read."""
+        now = await self._scope.now()
+        changed = [task_id for task_id in sorted(after) if after[task_id] is not before[task_id]]
+        quantum = self._scope.policy.quantum_us
+        states = {task_id: task_state(after[task_id], quantum, now) for task_id in changed if task_id not in whole}
+        rows = {task_id: await self._whole_row(after[task_id]) for task_id in changed if task_id in whole}
+        for values in (states, rows):
+            for task_id, row in values.items():
+                row["in_cluster"] = self._scope.cluster_id
+                row["of_task"] = task_id
+                row["at_version"] = before[task_id].version
+            if values and (await self._scope.execute(_UPDATE, list(values.values()))).rowcount != len(values):
+                raise ConflictError("tasks were changed by somebody else between reading and writing them")
+
+    async def _whole_row(self, task: Task) -> dict[str, Any]:
+        requirement_id = await self._intern(task.required_skills)
+        row = task_row(
+            task, self._scope.cluster_id, requirement_id, self._scope.policy.quantum_us, await self._scope.now()
+        )
+        # Never changed, and named in the condition instead.
+        for fixed in ("cluster_id", "task_id", "submitted_at", "idempotency_key"):
+            del row[fixed]
+        return row
+
+    async def _step(self, step: Step) -> Task:
+        task: Task = only(await self.advance([step]))
+        return task
+
+    def _note(self, before: Task, after: Task, now: datetime) -> None:
+        self._scope.journal.task(before, after)
+        tally = lifecycle.outcome_tally(before, after, now)
+        if tally is not None and before.assigned_node is not None:
+            self._scope.journal.tally(before.assigned_node, tally)
+
+    async def _known(self, groups: Sequence[Sequence[object]]) -> dict[str, Task]:
+        """Return the stored tasks that new ones could collide with, by id and by ``key:`` + idempotency key."""
+        tasks = [task for group in groups for task in group if isinstance(task, Task)]
+        known = await self.get_many(task.task_id for task in tasks)
+        keys = [task.idempotency_key for task in tasks if task.idempotency_key is not None]
+        if keys:
+            condition = self._scope.engine.any_of(TASKS.c.idempotency_key, "wanted")
+            found = await self._by_id(SELECT_TASKS.where(_MINE, condition), wanted=self._scope.ids(keys))
+            known |= {_key(task): task for task in found.values()}
+        return known
+
+    async def _admit(self, group: Sequence[Task], known: dict[str, Task]) -> tuple[list[Task], list[Task]]:
+        """Return the tasks of a group as stored, and those of them that are new. ``known`` learns their keys."""
+        now = await self._scope.now()
+        tasks: list[Task] = []
+        fresh: dict[str, Task] = {}
+        keys: dict[str, Task] = {}
+        for given in group:
+            if not isinstance(given, Task):
+                raise ValidationError("task", f"must be a Task, not {type(given).__name__}")
+            first = None if given.idempotency_key is None else known.get(_key(given)) or keys.get(_key(given))
+            if first is not None:
+                tasks.append(first)
+                continue
+            if given.task_id in known or given.task_id in fresh:
+                raise DuplicateError(f"task {given.task_id!r} exists already")
+            self._require_payloads_fit(given)
+            task = fresh[given.task_id] = lifecycle.admitted(given, now)
+            if task.idempotency_key is not None:
+                keys[_key(task)] = task
+            tasks.append(task)
+        known |= keys
+        return tasks, list(fresh.values())
+
+    async def _insert(self, tasks: Sequence[Task]) -> None:
+        if not tasks:
+            return
+        now, scope = await self._scope.now(), self._scope
+        ids = {skills: await self._intern(skills) for skills in {task.required_skills for task in tasks}}
+        rows = [
+            task_row(task, scope.cluster_id, ids[task.required_skills], scope.policy.quantum_us, now) for task in tasks
+        ]
+        await scope.execute(_INSERT, rows)
+        for task in tasks:
+            scope.journal.task(None, task)
+
+    async def _intern(self, skills: tuple[str, ...]) -> int:
+        scope = self._scope
+        requirement_id = scope.catalogue.id_of(skills)
+        if requirement_id not in scope.catalogue and requirement_id not in scope.interned:
+            row = {
+                "cluster_id": scope.cluster_id,
+                "requirement_id": requirement_id,
+                "skills": tuple(sorted(set(skills))),
+            }
+            inserted = await scope.engine.insert_missing(scope.session, table_of(RequirementModel), [row])
+            if inserted:
+                scope.journal.requirements[requirement_id] = frozenset(skills)
+            scope.interned.add(requirement_id)
+        return requirement_id
+
+    async def _remove(self, tasks: Sequence[Task]) -> None:
+        if not tasks:
+            return
+        condition = self._scope.engine.any_of(TASKS.c.task_id, "wanted")
+        ids = sorted(task.task_id for task in tasks)
+        await self._scope.execute(
+            delete(TASKS).where(_MINE, condition),
+            {"cluster": self._scope.cluster_id, "wanted": self._scope.ids(ids)},
+        )
+        for task in tasks:
+            self._scope.journal.task(task, None)
+
+    def _require_payloads_fit(self, task: Task) -> None:
+        for field in ("parameters", "metadata", "result"):
+            self._scope.require_payload_fits(getattr(task, field), field)
+
+    async def locked(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        """Return those of the tasks that exist, by id, locked until the unit ends."""
+        if not task_ids:
+            return {}
+        condition = self._scope.engine.any_of(TASKS.c.task_id, "wanted")
+        statement = self._scope.engine.lock_rows(SELECT_TASKS.where(_MINE, condition))
+        return await self._by_id(statement, wanted=self._scope.ids(task_ids))
+
+    async def _by_id(self, statement: Any, **parameters: Any) -> dict[str, Task]:
+        result = await self._scope.execute(statement, {"cluster": self._scope.cluster_id, **parameters})
+        return {task.task_id: task for task in map(task_of, result)}
+
+    async def _select(self, statement: Any, limit: int, **parameters: Any) -> list[Task]:
+        rows = checks.whole(limit, "limit", least=1)
+        return list((await self._by_id(statement, rows=rows, **parameters)).values())
+
+
+def _existing(found: Mapping[str, Task], task_id: str) -> Task:
+    task = found.get(task_id)
+    if task is None:
+        raise TaskNotFoundError(f"there is no task {task_id!r} in this cluster")
+    return task
+
+
+def _key(task: Task) -> str:
+    return f"key:\0{task.idempotency_key}"
+
+
+__all__ = ["Assignment", "Claim", "TaskRepository"]

@@ -1,0 +1,97 @@
+"""One transaction: its repositories, its changes, and the revision that it is given."""
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from openclaw_store.domain.change import Commit
+from openclaw_store.errors import ClosedError
+from openclaw_store.repositories import ChangeRepository, NodeRepository, Scope, TaskRepository
+
+
+class UnitOfWork:
+    """A transaction as a context: it commits on leaving and rolls back on any error.
+
+    Attributes:
+        tasks, nodes, changes: the repositories, all in this transaction.
+        session: for your own ``select()`` in the same transaction.
+    """
+
+    def __init__(self, scope: Scope, committed: Callable[[Commit], None]) -> None:
+        self._scope = scope
+        self._committed = committed
+        self._ended = False
+        self.session: AsyncSession = scope.session
+        self.changes = ChangeRepository(scope)
+        self.tasks = TaskRepository(scope, self.changes)
+        self.nodes = NodeRepository(scope, self.tasks)
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._scope.engine.begin(self.session)
+        except BaseException:
+            await self.rollback()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._ended:
+            return
+        if error is None:
+            await self.commit()
+            return
+        await self.rollback()
+        if isinstance(error, SQLAlchemyError):
+            raise self._scope.engine.translate(error) from error
+
+    async def commit(self) -> int:
+        """Commit, and return the revision; for a unit that changed nothing, the newest one that it saw.
+
+        Cancelling waits for a COMMIT that is under way, so that its outcome is known, and is then passed on.
+        """
+        if self._ended:
+            raise ClosedError("this unit of work has ended; begin another")
+        try:
+            commit = await self.changes.record() if self._scope.journal else None
+            revision = commit.revision if commit else (await self.changes.head()).revision
+        except BaseException:
+            await self.rollback()
+            raise
+        self._ended = True
+        await self._finish(commit)
+        return revision
+
+    async def rollback(self) -> None:
+        """Undo everything and end the unit."""
+        self._ended = True
+        await asyncio.shield(self.session.close())
+
+    async def _finish(self, commit: Commit | None) -> None:
+        ending = asyncio.ensure_future(self._end())
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:
+            await asyncio.wait({ending})
+            if ending.exception() is None:
+                self._publish(commit)
+            raise
+        self._publish(commit)
+
+    async def _end(self) -> None:
+        try:
+            await self.session.commit()
+        except (SQLAlchemyError, OSError) as error:
+            raise self._scope.engine.translate(error) from error
+        finally:
+            await self.session.close()
+
+    def _publish(self, commit: Commit | None) -> None:
+        if commit is not None:
+            self._scope.catalogue.learn(self._scope.journal.requirements)
+            self._committed(commit)

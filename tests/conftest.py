@@ -1,21 +1,13 @@
-"""What all tests share: a scratch database in a temporary folder, and units of work in it."""
+"""What all tests share: a scratch store in a temporary folder, whose clock the test moves."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncSession
 
+from openclaw_store import Database, Policy, UnitOfWork
 from openclaw_store.domain.change import Commit
-from openclaw_store.domain.checks import moment_of
-from openclaw_store.domain.json import JsonObject
-from openclaw_store.domain.policy import Policy
 from openclaw_store.engines import SqliteEngine
-from openclaw_store.models import Base, ClusterModel, table_of
-from openclaw_store.repositories import RequirementCatalogue, Scope
-from openclaw_store.repositories.changes import _COUNTERS
-from openclaw_store.unit_of_work import UnitOfWork
 
 START = 1_700_000_000_000_000
 
@@ -23,55 +15,33 @@ START = 1_700_000_000_000_000
 class Store:
     """A scratch store whose clock stands still until a test moves it."""
 
-    def __init__(self, engine: SqliteEngine) -> None:
-        self.engine = engine
-        self.policy = Policy()
-        self.catalogue = RequirementCatalogue()
+    def __init__(self, path: Path) -> None:
+        self.database = Database(path)
+        assert isinstance(self.database.engine, SqliteEngine)
+        self.engine = self.database.engine
         self.commits: list[Commit] = []
         self.now = START
-        engine.clock = lambda: self.now
+        self.engine.clock = lambda: self.now
+        self.database.follow(self.commits.append)
+
+    @property
+    def policy(self) -> Policy:
+        return self.database.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self.database.policy = policy
 
     def unit(self) -> UnitOfWork:
-        session = AsyncSession(self.engine.writer, expire_on_commit=False, autoflush=False)
-        scope = Scope(
-            session=session,
-            engine=self.engine,
-            cluster_id=1,
-            policy=self.policy,
-            max_payload_bytes=1 << 20,
-            catalogue=self.catalogue,
-        )
-        return UnitOfWork(scope, self.commits.append)
+        return self.database.unit_of_work()
 
     def advance(self, seconds: float) -> None:
         self.now += round(seconds * 1e6)
 
 
-async def open_store(path: Path) -> Store:
-    engine = SqliteEngine(path)
-    await engine.open()
-    await engine.migrate(Base.metadata.create_all)
-    counts = dict.fromkeys(_COUNTERS.values(), 0)
-    row = {
-        "cluster_id": 1,
-        "name": "default",
-        "created_at": moment_of(START),
-        "configuration": JsonObject(),
-        "epoch": 1,
-        "revision": 0,
-        "token": 0,
-        "changed_at": moment_of(START),
-        "compact_revision": 0,
-        "requirement_count": 0,
-        **counts,
-    }
-    async with engine.writer.begin() as connection:
-        await connection.execute(insert(table_of(ClusterModel)), [row])
-    return Store(engine)
-
-
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(tmp_path / "cluster.db")
+    opened = Store(tmp_path / "cluster.db")
+    await opened.database.initialize()
     yield opened
-    await opened.engine.close()
+    await opened.database.close()

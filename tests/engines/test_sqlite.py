@@ -8,14 +8,17 @@ from pathlib import Path
 
 import aiosqlite
 import pytest
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from behaviour.test_tasks import node, put, task
 from conftest import Store
 from openclaw_store.engines import EngineOptions, Failure, SqliteEngine
-from openclaw_store.engines.sqlite import engine as engine_module
+from openclaw_store.engines.sqlite.statements import QUEUE_HEADS
 from openclaw_store.errors import BusyError, ConfigurationError, CorruptDatabaseError, StorageFullError
+
+HEADS = QUEUE_HEADS.compile(dialect=sqlite.dialect(paramstyle="named"))
 
 
 def test_the_private_names_that_we_lean_on_are_there() -> None:
@@ -100,9 +103,9 @@ async def test_a_locked_database_is_waited_for_and_then_reported(store: Store) -
 async def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("this is not a database, however long it is" * 100)
     with pytest.raises(ConfigurationError, match="folder"):
-        await SqliteEngine(tmp_path).open()
+        await SqliteEngine(tmp_path, EngineOptions()).open()
     with pytest.raises(CorruptDatabaseError):
-        await SqliteEngine(tmp_path / "text.db").open()
+        await SqliteEngine(tmp_path / "text.db", EngineOptions()).open()
 
 
 async def test_a_full_database_refuses_the_unit_and_goes_on(store: Store) -> None:
@@ -119,15 +122,12 @@ async def test_a_full_database_refuses_the_unit_and_goes_on(store: Store) -> Non
 
 async def test_queues_are_read_from_their_index_alone(store: Store) -> None:
     await put(store, node(), task("a", required_skills=["x"]))
-    statement = engine_module._QUEUE_HEADS.text
-    parameters = {"requirements": "[1, 2]", "cluster_id": 1, "limit": 5}
-    async with store.engine.reader.connect() as connection:
-        raw = sqlite3.connect(store.engine.path)
-        plan = [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-        raw.close()
-        assert connection is not None
-    touched = [step for step in plan if "heads" in step or "last" in step]
-    assert len(touched) == 2
+    parameters = HEADS.construct_params({"requirements": "[1, 2]", "cluster_id": 1, "limit": 5})
+    raw = sqlite3.connect(store.engine.path)
+    plan = [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {HEADS}", parameters)]
+    raw.close()
+    touched = [step for step in plan if "queue" in step]
+    assert len(touched) == 1
     assert all("COVERING INDEX ix_tasks_queue" in step for step in touched)
     assert not any("TEMP B-TREE" in step for step in plan)
 
@@ -143,8 +143,10 @@ async def test_a_claim_costs_the_same_beside_any_number_of_tasks(store: Store) -
             return 0
 
         raw.set_progress_handler(count, 10)
-        wanted = f"[{store.catalogue.id_of(('gpu',))}]"
-        raw.execute(engine_module._QUEUE_HEADS.text, {"requirements": wanted, "cluster_id": 1, "limit": 5}).fetchall()
+        wanted = f"[{store.database._catalogue.id_of(('gpu',))}]"
+        raw.execute(
+            str(HEADS), HEADS.construct_params({"requirements": wanted, "cluster_id": 1, "limit": 5})
+        ).fetchall()
         raw.close()
         return steps
 

@@ -3,13 +3,17 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from openclaw_store.errors import StoreError
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Told of progress: units done so far, units in all."""
 
 
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +109,36 @@ class Engine(Protocol):
         """Insert those rows whose primary key is not there yet; return how many were inserted."""
         ...
 
+    def changed(self) -> bool | None:
+        """Return whether another connection has committed since the last call; None when that cannot be told.
+
+        Never blocks and never awaits: a few microseconds.
+        """
+        ...
+
     async def migrate(self, work: Callable[[Connection], Any]) -> Any:
         """Run ``work`` on a connection fit for changing the schema, alone in the database; return its result."""
+        ...
+
+    async def backup(self, target: Path, progress: Progress | None) -> None:
+        """Copy the database, as it is at one moment, to a new file while others go on reading and writing."""
+        ...
+
+    async def restore(self, source: Path, progress: Progress | None, finish: Callable[[Connection], None]) -> None:
+        """Replace the content of the database by a backup, wholly or not at all.
+
+        ``finish`` runs on the restored content before anybody else can see it.
+        """
+        ...
+
+    async def vacuum(self) -> None:
+        """Give unused space back and refresh the planner's statistics."""
+        ...
+
+    async def check(self) -> list[str]:
+        """Return what is wrong with the database's structure; an empty list when nothing is."""
+        ...
+
+    async def sizes(self) -> dict[str, int]:
+        """Return sizes in bytes: at least ``db_size``."""
         ...

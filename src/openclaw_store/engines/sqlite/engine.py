@@ -1,202 +1,279 @@
-"""SQLite opened as a coordinator needs it: two SQLAlchemy engines on one file."""
+"""SQLite as the store's engine: two pools on one file, and the operations on the file as a whole."""
 
-import asyncio
-import json
-import random
+import math
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
+from weakref import WeakSet
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    String,
-    Table,
-    bindparam,
-    event,
-    func,
-    select,
-    text,
-)
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import ColumnElement, Connection, Select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from openclaw_store.domain.checks import moment_of
-from openclaw_store.engines.base import EngineOptions, Failure
-from openclaw_store.engines.sqlite import failures
+from openclaw_store.engines.base import EngineOptions, Failure, Progress
+from openclaw_store.engines.sqlite import backups, errors, maintenance, opening, pools, statements
 from openclaw_store.engines.sqlite.connection import StoreConnection
-from openclaw_store.errors import ConfigurationError, DatabaseError, StoreError
-
-_OLDEST: Final = (3, 35, 0)  # UPDATE .. RETURNING
-# SQLite's own wait blocks a thread and delays cancellation; the real waiting is done in the event loop.
-_BUSY_SECONDS: Final = 0.05
-
-_QUEUE_HEADS: Final = text(
-    """
-    SELECT requirements.value AS requirement_id, heads.queue_rank AS queue_rank, heads.task_id AS task_id
-    FROM json_each(:requirements) AS requirements
-    CROSS JOIN tasks AS heads INDEXED BY ix_tasks_queue
-    WHERE heads.cluster_id = :cluster_id AND heads.requirement_id = requirements.value
-      AND heads.queue_rank IS NOT NULL
-      AND heads.queue_rank <= coalesce(
-        (SELECT last.queue_rank FROM tasks AS last INDEXED BY ix_tasks_queue
-         WHERE last.cluster_id = :cluster_id AND last.requirement_id = requirements.value
-           AND last.queue_rank IS NOT NULL
-         ORDER BY last.queue_rank, last.task_id LIMIT 1 OFFSET :limit - 1),
-        9223372036854775807)
-    """
-)
+from openclaw_store.engines.sqlite.opening import Recipe
+from openclaw_store.engines.sqlite.waiting import alone_with_schema, see_through
+from openclaw_store.engines.sqlite.watch import CommitWatch
+from openclaw_store.errors import ClosedError, ConfigurationError, StoreError
 
 
 class SqliteEngine:
-    """One SQLite file in WAL mode: one writer with ``BEGIN IMMEDIATE``, a pool of read-only readers."""
+    """A database in one SQLite file.
+
+    One connection writes; ``options.readers`` connections read beside it, each transaction on its own snapshot.
+    Neither waits for the other. All belong to the event loop that first uses them.
+
+    Attributes:
+        path: the file.
+        url: the file as a URL; it holds no secrets.
+        upgrades_itself: true: whoever embeds the store is alone with its file.
+        writer: for transactions that change something; each takes the write lock when it begins.
+        reader: for transactions that only read; SQLite refuses their writes.
+        clock: the time in microseconds since 1970; the host's clock is the database's, as both are one machine.
+    """
 
     upgrades_itself = True
 
-    def __init__(self, path: Path, options: EngineOptions | None = None) -> None:
-        self.options = options or EngineOptions()
-        self.path = path
-        self.url = f"sqlite:///{path}"
-        self.clock: Callable[[], int] = lambda: time.time_ns() // 1000
-        self.writer = self._make("BEGIN IMMEDIATE", size=1)
-        self.reader = self._make("BEGIN", size=self.options.readers, read_only=True)
+    def __init__(self, path: Path, options: EngineOptions = EngineOptions()) -> None:  # noqa: B008  # frozen
+        _check(options)
+        self.path = path.resolve()
+        self.url = f"sqlite:///{self.path}"
+        self.clock: Callable[[], int] = _host_clock
+        self._options = options
+        self._closed = False
+        self._live: WeakSet[StoreConnection] = WeakSet()
+        self._watch = CommitWatch(self.path)
+        writing, reading = self._recipe(), self._recipe(wal=False, query_only=True)
+        self.writer = pools.make_pool(writing, 1, lambda: self._connect(writing))
+        self.reader = pools.make_pool(reading, options.readers, lambda: self._connect(reading))
+        pools.begin_immediately(self.writer, writing)
+        pools.begin_at_first_read(self.reader)
+
+    # Opening and closing
 
     async def open(self) -> None:
-        """Check that the file can be opened in WAL mode; raises from the error tree."""
-        if sqlite3.sqlite_version_info < _OLDEST:
-            raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old, 3.35 or newer is needed")
-        if self.path.is_dir():
-            raise ConfigurationError(f"{self.path} is a folder; name a file in it")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            async with self.writer.connect() as connection:
-                await connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            await self.close()
-            raise self.translate(error) from error
+        """Create the file and its folder if they are missing, and check that it is a database that can be read.
+
+        Raises:
+            ConfigurationError: the path is a folder, SQLite is too old, or has no write-ahead log here.
+            CorruptDatabaseError: the file is not a database.
+            UnavailableError: it cannot be opened, or not be created.
+            BusyError: it stayed locked.
+        """
+        with self._translating():
+            opening.require_library()
+            created = opening.Created(self.path)
+            self._closed = False
+            try:
+                async with self._opened(self._recipe()) as connection:
+                    await connection.run(maintenance.probe)
+            except BaseException:
+                created.undo()
+                raise
 
     async def close(self) -> None:
-        """Close every connection. May be called twice."""
+        """Close every connection, whatever it is doing; open transactions roll back. May be called twice."""
+        self._closed = True
+        self._watch.close()
+        await see_through(self._close())
+
+    async def _close(self) -> None:
         await self.writer.dispose()
         await self.reader.dispose()
+        # What is in use was not in the pools.
+        for connection in list(self._live):
+            await connection.close()
+
+    # Transactions
+
+    async def begin(self, session: AsyncSession) -> None:
+        """Begin the transaction of a session on ``writer`` or ``reader``.
+
+        Raises:
+            BusyError: the connections, or the lock, were not to be had within ``lock_timeout`` seconds each.
+            DatabaseError: anything else that kept it from beginning.
+        """
+        with self._translating():
+            await session.connection()
 
     def classify(self, error: BaseException) -> Failure:
         """Return what kind of trouble ``error`` is."""
-        return failures.classify(error)
+        return errors.classify(error)
 
     def translate(self, error: BaseException) -> StoreError:
-        """Return the error of the tree that says what ``error`` means."""
-        return failures.translate(error)
+        """Return the error of the tree that tells a user what ``error`` means; one of the tree is returned as it is."""
+        return errors.translate(error, self.path)
 
-    async def begin(self, session: AsyncSession) -> None:
-        """Begin the session's transaction; wait for other processes' writers in the event loop.
-
-        Raises BusyError after ``lock_timeout`` seconds. Cancelling leaves nothing begun.
-        """
-        deadline = time.monotonic() + self.options.lock_timeout
-        while True:
-            try:
-                await session.connection()
-            except SQLAlchemyError as error:
-                await session.rollback()
-                if self.classify(error) is not Failure.BUSY or time.monotonic() >= deadline:
-                    raise self.translate(error) from error
-                await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter
-            else:
-                return
-
-    async def now(self, session: AsyncSession) -> datetime:  # noqa: ARG002 - servers ask the session
-        """Return the host's time: every process on the file shares the host's clock."""
+    async def now(self, session: AsyncSession) -> datetime:  # noqa: ARG002  # other engines must ask the database
+        """Return the database's time, in UTC: the host's."""
         return moment_of(self.clock())
 
+    def changed(self) -> bool | None:
+        """Return whether anyone has committed since the last call; None at first, or when that cannot be told."""
+        return None if self._closed else self._watch.changed()
+
+    # Statements
+
     def any_of(self, column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
-        """Return the condition that ``column`` is one of a list, bound as one JSON text."""
-        values = func.json_each(bindparam(parameter, type_=String)).table_valued("value", name=f"each_{parameter}")
-        return column.in_(select(values.c.value))
+        """Return the condition that ``column`` is one of a list, bound as ``parameter`` with ``bind_list``."""
+        return statements.any_of(column, parameter)
 
     def bind_list(self, values: Sequence[Any]) -> str:
-        """Return a list of strings or integers as ``any_of`` takes it."""
-        return json.dumps(list(values))
+        """Return a list of strings or integers as it is bound to an ``any_of`` parameter."""
+        return statements.bind_list(values)
 
     def queue_heads(self) -> Select[Any]:
-        """Return the statement that reads the heads of several queues from their index alone."""
-        return _QUEUE_HEADS  # type: ignore[return-value]  # executable alike
+        """Return the statement that reads the heads of several queues from the queue's index alone.
+
+        Parameters: ``cluster_id``, ``requirements`` (with ``bind_list``), ``limit`` per requirement.
+        Columns: ``requirement_id``, ``queue_rank``, ``task_id``.
+        """
+        return statements.QUEUE_HEADS
 
     def lock_rows(self, statement: Select[Any]) -> Select[Any]:
-        """Return ``statement``: the one writer has locked everything already."""
+        """Return ``statement`` as it is: a writing transaction has locked the whole database."""
         return statement
 
-    async def insert_missing(self, session: AsyncSession, table: Table, rows: Sequence[dict[str, Any]]) -> int:
+    async def insert_missing(self, session: AsyncSession, table: Any, rows: Sequence[dict[str, Any]]) -> int:
         """Insert those rows whose primary key is not there yet; return how many were inserted."""
-        connection = await session.connection()
-        result = await connection.execute(insert(table).on_conflict_do_nothing(), list(rows))
-        return result.rowcount
+        if not rows:
+            return 0
+        with self._translating():
+            connection = await session.connection()
+            keeping_count = connection.execution_options(preserve_rowcount=True)
+            return (await (await keeping_count).execute(statements.insert_missing(table), rows)).rowcount
+
+    # The file as a whole
 
     async def migrate(self, work: Callable[[Connection], Any]) -> Any:
-        """Run ``work`` in one transaction that may change the schema, with foreign keys checked at its end.
+        """Run ``work`` in one transaction, alone in the database and with foreign keys off; return its result.
 
-        Rebuilding a table with foreign keys on would delete the rows that refer to it.
+        Foreign keys are checked before the commit. An error, also one of ``work``, rolls everything back.
+
+        Raises:
+            BusyError: somebody else kept the lock for ``lock_timeout`` seconds.
+            DatabaseError: rows would be left without their parents.
         """
-        engine = self._make("BEGIN IMMEDIATE", size=1, foreign_keys=False)
+        async with alone_with_schema(self._options.lock_timeout):
+            return await self._change_schema(self._recipe(foreign_keys=False), work)
+
+    async def backup(self, target: Path, progress: Progress | None) -> None:
+        """Copy the database, as it is at one moment, to the new file ``target``, while others read and write.
+
+        The copy is one plain file, checked, and appears under its name only when it is whole. ``progress`` is called
+        in the event loop with pages copied and pages in all. When cancelled, nothing is left behind.
+
+        Raises:
+            BackupError: the target exists, its folder does not, or the copy could not be made.
+            BusyError: the database stayed locked.
+        """
+        with self._translating():
+            async with self._opened(self._recipe(wal=False, query_only=True)) as source:
+                await backups.backup(source, self.path, target, progress, self._options.lock_timeout)
+
+    async def restore(self, source: Path, progress: Progress | None, finish: Callable[[Connection], None]) -> None:
+        """Replace the content of the database by a backup, wholly or not at all, for every process that has it open.
+
+        ``finish`` runs on a checked copy of the backup, in one transaction with foreign keys off, before the copy
+        becomes the database in another. When cancelled, the database is as it was, or restored.
+
+        Raises:
+            BackupError: the source is not a sound database of this library, or the database cannot take it.
+            BusyError: the database stayed locked.
+        """
+        with self._translating():
+            async with backups.Staged(source, self.path) as staged:
+                await staged.fill(progress, self._options.lock_timeout)
+                recipe = self._recipe(path=staged.path, wal=False, foreign_keys=False)
+                async with alone_with_schema(self._options.lock_timeout):
+                    await self._change_schema(recipe, finish)
+                created = opening.Created(self.path)
+                try:
+                    async with self._opened(self._recipe(synchronous="full")) as live:
+                        await staged.become(live, progress, self._options.lock_timeout)
+                except BaseException:
+                    created.undo()
+                    raise
+
+    async def vacuum(self) -> None:
+        """Give unused space back, refresh the planner's statistics and empty the write-ahead log.
+
+        Raises:
+            BusyError: somebody else kept the database locked for ``lock_timeout`` seconds.
+            StorageFullError: there is no room for the copy that SQLite makes.
+        """
+        with self._translating():
+            async with self._opened(self._recipe()) as connection:
+                await maintenance.vacuum(connection, self._options.lock_timeout)
+
+    async def check(self) -> list[str]:
+        """Return what is wrong with the file and its references, at most 100 lines; an empty list when nothing is."""
+        with self._translating():
+            async with self._opened(self._recipe(wal=False, query_only=True)) as connection:
+                return await connection.run(maintenance.problems)
+
+    async def sizes(self) -> dict[str, int]:
+        """Return bytes: ``db_size`` of the file, ``wal_size`` of its log, ``free_size`` within the file."""
+        with self._translating():
+            async with self.reader.connect() as connection:
+                row = (await connection.exec_driver_sql(maintenance.SIZES)).one()
+        return {"db_size": row.db_size, "wal_size": maintenance.wal_size(self.path), "free_size": row.free_size}
+
+    # Helpers
+
+    def _recipe(self, **changes: Any) -> Recipe:
+        usual = {
+            "path": self.path,
+            "synchronous": self._options.synchronous,
+            "lock_timeout": self._options.lock_timeout,
+        }
+        return Recipe(**(usual | changes))
+
+    async def _connect(self, recipe: Recipe) -> StoreConnection:
+        return await opening.connect(recipe, self._make)
+
+    @asynccontextmanager
+    async def _opened(self, recipe: Recipe) -> AsyncIterator[StoreConnection]:
+        async with opening.opened(recipe, self._make) as connection:
+            yield connection
+
+    def _make(self, connector: Callable[[], sqlite3.Connection]) -> StoreConnection:
+        if self._closed:
+            raise ClosedError(f"{self.path}: the database is closed; open it again first")
+        connection = StoreConnection(connector)
+        self._live.add(connection)
+        return connection
+
+    async def _change_schema(self, recipe: Recipe, work: Callable[[Connection], Any]) -> Any:
+        engine = pools.make_pool(recipe, 1, lambda: self._connect(recipe))
+        pools.begin_immediately(engine, recipe)
+        with self._translating():
+            return await pools.change_schema(engine, work)
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        """Turn the driver's errors into errors of the tree."""
         try:
-            async with engine.begin() as connection:
-                result = await connection.run_sync(work)
-                await connection.run_sync(_require_foreign_keys_hold)
-                return result
-        except SQLAlchemyError as error:
-            raise self.translate(error) from error
-        finally:
-            await engine.dispose()
-
-    def _make(self, begin: str, *, size: int, read_only: bool = False, foreign_keys: bool = True) -> AsyncEngine:
-        def connector() -> sqlite3.Connection:
-            return self._connect(read_only=read_only, foreign_keys=foreign_keys)
-
-        async def creator(*_: Any, **__: Any) -> StoreConnection:
-            connection = StoreConnection(connector)
-            try:
-                await connection
-            except BaseException:
-                connection.join()
-                raise
-            return connection
-
-        engine = create_async_engine(
-            "sqlite+aiosqlite:///store",
-            async_creator=creator,
-            pool_size=size,
-            max_overflow=0,
-            pool_timeout=self.options.lock_timeout,
-        )
-        event.listen(engine.sync_engine, "begin", lambda connection: connection.exec_driver_sql(begin))
-        return engine
-
-    def _connect(self, *, read_only: bool, foreign_keys: bool) -> sqlite3.Connection:
-        raw = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=512
-        )
-        try:
-            mode = raw.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            _require_wal(mode)
-            raw.execute(f"PRAGMA synchronous={self.options.synchronous}")
-            raw.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
-            raw.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
-        except BaseException:
-            raw.close()
-            raise
-        return raw
+            yield
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            raise errors.translate(error, self.path) from error
 
 
-def _require_foreign_keys_hold(connection: Connection) -> None:
-    if connection.exec_driver_sql("PRAGMA foreign_key_check").first() is not None:
-        raise DatabaseError("the new schema leaves rows that refer to nothing; nothing was changed")
+def _host_clock() -> int:
+    return time.time_ns() // 1000
 
 
-def _require_wal(mode: str) -> None:
-    if mode != "wal":
-        raise sqlite3.OperationalError(f"write-ahead logging is not possible here, only {mode}")
+def _check(options: EngineOptions) -> None:
+    if options.synchronous not in {"full", "normal"}:
+        raise ConfigurationError(f"synchronous is {options.synchronous!r}; use 'full' or 'normal'")
+    if not (math.isfinite(options.lock_timeout) and options.lock_timeout >= 0):
+        raise ConfigurationError(f"lock_timeout is {options.lock_timeout}; use seconds, 0 or more")
+    if options.readers < 1:
+        raise ConfigurationError(f"readers is {options.readers}; at least 1 is needed")

@@ -1,0 +1,294 @@
+"""The door: a Database opens a cluster's store, gives out units of work, and keeps the file in order."""
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar
+
+import structlog
+from sqlalchemy import URL, Connection, Integer, bindparam, func, insert, literal, select, update
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from openclaw_store import migrations
+from openclaw_store.domain import checks
+from openclaw_store.domain.change import Commit
+from openclaw_store.domain.json import JsonObject
+from openclaw_store.domain.policy import Policy
+from openclaw_store.engines import Engine, EngineOptions, Failure, Progress, make_engine
+from openclaw_store.errors import ClosedError, StoreError
+from openclaw_store.models import ClusterModel, table_of
+from openclaw_store.repositories import RequirementCatalogue, Scope
+from openclaw_store.unit_of_work import UnitOfWork
+
+T = TypeVar("T")
+
+_CLUSTERS: Final = table_of(ClusterModel)
+_ZERO_COLUMNS: Final = tuple(
+    column.name
+    for column in _CLUSTERS.columns
+    if column.name not in {"cluster_id", "name", "created_at", "configuration", "epoch", "changed_at"}
+)
+_log = structlog.get_logger("openclaw_store")
+
+
+class Database:
+    """The store of one cluster in one database. ``async with Database(...)`` opens and closes it.
+
+    Args:
+        address: a path, ``sqlite:///path``, or a SQLAlchemy URL.
+        cluster: the cluster's name; one database may hold many. It is created when it is not there.
+        policy: how waiting, failing and silent tasks are treated.
+        auto_upgrade: whether ``initialize()`` upgrades the schema; None: where the database is embedded.
+        synchronous, lock_timeout, readers: see ``EngineOptions``.
+        max_payload_bytes: the largest JSON payload of a task, in bytes of UTF-8.
+
+    Raises:
+        ConfigurationError: the address or an option cannot work.
+        ValidationError: the cluster's name is not fit to be one.
+    """
+
+    def __init__(
+        self,
+        address: str | Path | URL,
+        *,
+        cluster: str = "default",
+        policy: Policy | None = None,
+        auto_upgrade: bool | None = None,
+        synchronous: Literal["full", "normal"] = "full",
+        lock_timeout: float = 10.0,
+        readers: int = 4,
+        max_payload_bytes: int = 1 << 20,
+    ) -> None:
+        options = EngineOptions(synchronous=synchronous, lock_timeout=lock_timeout, readers=readers)
+        self.engine: Engine = make_engine(address, options)
+        self.cluster = checks.identifier(cluster, "cluster")
+        self.policy = policy or Policy()
+        self._auto_upgrade = self.engine.upgrades_itself if auto_upgrade is None else auto_upgrade
+        self._lock_timeout = lock_timeout
+        self._max_payload_bytes = checks.whole(max_payload_bytes, "max_payload_bytes", least=2)
+        self._catalogue = RequirementCatalogue()
+        self._cluster_id: int | None = None
+        self._followers: list[Callable[[Commit], None]] = []
+
+    def __repr__(self) -> str:
+        return f"<Database {self.engine.url} cluster={self.cluster!r}>"
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def initialize(self) -> None:
+        """Open the database, bring the schema up to date where that is allowed, and find or create the cluster.
+
+        May be called twice. When it fails or is cancelled nothing stays open.
+
+        Raises:
+            SchemaVersionError: the schema is another one, and may not or cannot be upgraded.
+            ConfigurationError, DatabaseError: the database cannot be opened; the message says why.
+        """
+        if self._cluster_id is not None:
+            return
+        try:
+            await self.engine.open()
+            if self._auto_upgrade:
+                await migrations.upgrade(self.engine)
+            await migrations.require_current(self.engine)
+            self._cluster_id = await self._find_or_create_cluster()
+        except BaseException:
+            await self.engine.close()
+            raise
+        _log.info("database_opened", url=self.engine.url, cluster=self.cluster)
+
+    async def close(self) -> None:
+        """Close every connection; open units of work are rolled back. May be called twice."""
+        self._cluster_id = None
+        await self.engine.close()
+
+    def unit_of_work(self, *, read_only: bool = False) -> UnitOfWork:
+        """Return a transaction to be entered with ``async with``: it commits on leaving, and rolls back on any error.
+
+        Units that write wait for each other in turn. A ``read_only`` one waits for nobody and sees one snapshot.
+
+        Raises ClosedError before ``initialize()`` and after ``close()``.
+        """
+        if self._cluster_id is None:
+            raise ClosedError(f"{self!r} is not open: await initialize() first")
+        pool = self.engine.reader if read_only else self.engine.writer
+        scope = Scope(
+            session=AsyncSession(pool, expire_on_commit=False, autoflush=False),
+            engine=self.engine,
+            cluster_id=self._cluster_id,
+            policy=self.policy,
+            max_payload_bytes=self._max_payload_bytes,
+            catalogue=self._catalogue,
+        )
+        return UnitOfWork(scope, self._publish)
+
+    async def run(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        """Run ``work`` in a unit of work and commit; run it again, whole, when somebody else was in the way.
+
+        It is repeated with jitter until ``lock_timeout`` has passed, so ``work`` must have no effects but those in
+        its unit. Cancelling leaves nothing, or everything when the COMMIT was under way.
+
+        Raises what ``work`` raises, and BusyError or ConflictError when the time is up.
+        """
+        deadline = time.monotonic() + self._lock_timeout
+        refused = False
+        while True:
+            try:
+                async with self.unit_of_work() as uow:
+                    return await work(uow)
+            except StoreError as error:
+                failure = self.engine.classify(error.__cause__) if error.__cause__ else Failure.OTHER
+                if failure is Failure.CONSTRAINT and not refused:
+                    # A requirement that this process took for stored may be gone: the database was replaced.
+                    refused = True
+                    self._catalogue.forget()
+                elif failure not in (Failure.BUSY, Failure.CONFLICT) or time.monotonic() >= deadline:
+                    raise
+                else:
+                    _log.info("unit_retried", code=error.code)
+                    await asyncio.sleep(random.uniform(0.001, 0.02))  # noqa: S311 - jitter
+
+    async def upgrade(self, revision: str = "head") -> None:
+        """Bring the schema up to ``revision``. Raises SchemaVersionError when it was made by newer code."""
+        await self.engine.open()
+        await migrations.upgrade(self.engine, revision)
+
+    async def current_revision(self) -> str | None:
+        """Return the revision of the schema, None where there is none yet."""
+        return await migrations.current_revision(self.engine)
+
+    async def backup(self, path: str | Path, progress: Progress | None = None) -> None:
+        """Copy the whole database, as it is at one moment, to a new file while others go on writing.
+
+        ``progress`` is told of pages copied and pages in all. Raises BackupError. Cancelling leaves no file.
+        """
+        await self.engine.backup(Path(path), progress)
+        _log.info("backup_finished", url=self.engine.url)
+
+    async def restore(self, path: str | Path, progress: Progress | None = None) -> None:
+        """Replace the content of the database by a backup, wholly or not at all, for every process that has it open.
+
+        The database gets a new epoch, by which caches notice. Raises BackupError, and then nothing has changed.
+        """
+        await self.engine.restore(Path(path), progress, _begin_epoch)
+        self._catalogue.forget()
+        if self._cluster_id is not None:
+            await migrations.upgrade(self.engine)
+            self._cluster_id = await self._find_or_create_cluster()
+        _log.info("restore_finished", url=self.engine.url)
+
+    async def vacuum(self) -> None:
+        """Give unused space back and refresh the planner's statistics."""
+        await self.engine.vacuum()
+
+    async def check(self) -> list[str]:
+        """Return what is wrong with the database's structure; an empty list when nothing is."""
+        return await self.engine.check()
+
+    async def get_stats(self) -> dict[str, Any]:
+        """Return figures about the store, at the same cost for any number of tasks.
+
+        ``cluster``, ``revision``, ``compact_revision``, ``task_count``, ``node_count``, ``task_stats`` and
+        ``node_stats`` (by status), and sizes in bytes: ``db_size`` and what else the engine tells.
+        """
+        async with self.unit_of_work(read_only=True) as uow:
+            head = await uow.changes.head()
+        return {
+            "cluster": head.name,
+            "revision": head.revision,
+            "compact_revision": head.compact_revision,
+            "task_count": sum(head.task_counts.values()),
+            "node_count": sum(head.node_counts.values()),
+            "task_stats": dict(head.task_counts),
+            "node_stats": dict(head.node_counts),
+            **await self.engine.sizes(),
+        }
+
+    async def cleanup_old_tasks(self, days: float, batch: int = 1000) -> int:
+        """Remove the tasks that ended more than ``days`` ago; return how many.
+
+        In units of ``batch`` tasks, so that other writers get their turn in between. Cancelling keeps what is done.
+        """
+        removed = 0
+        while True:
+            count = await self.run(lambda uow: uow.tasks.cleanup_old_tasks(days, batch))
+            removed += count
+            if count < batch:
+                return removed
+
+    async def compact_history(self, keep_revisions: int = 10_000, keep_seconds: float = 3600.0) -> int:
+        """Forget the history beyond both bounds; return how many rows went. Readers further back must resync."""
+        await self.run(lambda uow: uow.changes.raise_floor(keep_revisions, keep_seconds))
+        removed = 0
+        while count := await self.run(lambda uow: uow.changes.delete_below_floor()):
+            removed += count
+        return removed
+
+    def follow(self, follower: Callable[[Commit], None]) -> Callable[[], None]:
+        """Call ``follower`` with every commit of this Database, right after it; return what ends that."""
+        self._followers.append(follower)
+        return lambda: self._followers.remove(follower)
+
+    def _publish(self, commit: Commit) -> None:
+        for follower in list(self._followers):
+            follower(commit)
+
+    async def _find_or_create_cluster(self) -> int:
+        try:
+            found = await self._find_cluster()
+            if found is None:
+                async with AsyncSession(self.engine.writer) as session:
+                    await self.engine.begin(session)
+                    now = await self.engine.now(session)
+                    await session.execute(_create_cluster(self.cluster, now))
+                    await session.commit()
+                found = await self._find_cluster()
+        except SQLAlchemyError as error:
+            raise self.engine.translate(error) from error
+        assert found is not None  # noqa: S101 - it was there, or has just been made
+        return found
+
+    async def _find_cluster(self) -> int | None:
+        async with AsyncSession(self.engine.reader) as session:
+            await self.engine.begin(session)
+            statement = select(_CLUSTERS.c.cluster_id).where(_CLUSTERS.c.name == self.cluster)
+            return (await session.execute(statement)).scalar_one_or_none()
+
+
+def _create_cluster(name: str, now: datetime) -> Any:
+    """Return the statement that creates a cluster under the next id, unless its name is there.
+
+    It is one statement on one snapshot: two creators at once take the same id and collide on the primary key.
+    """
+    taken = select(_CLUSTERS.c.cluster_id).where(_CLUSTERS.c.name == bindparam("cluster_name", name)).exists()
+    next_id = select(func.coalesce(func.max(_CLUSTERS.c.cluster_id), 0) + 1).scalar_subquery()
+    values = {
+        "cluster_id": next_id,
+        "name": bindparam("new_name", name),
+        "created_at": literal(now, _CLUSTERS.c.created_at.type),
+        "configuration": literal(JsonObject(), _CLUSTERS.c.configuration.type),
+        "epoch": literal(secrets.randbits(63), _CLUSTERS.c.epoch.type),
+        "changed_at": literal(now, _CLUSTERS.c.changed_at.type),
+        **{name: literal(0, Integer) for name in _ZERO_COLUMNS},
+    }
+    return insert(_CLUSTERS).from_select(list(values), select(*values.values()).where(~taken))
+
+
+def _begin_epoch(connection: Connection) -> None:
+    for cluster_id in connection.scalars(select(_CLUSTERS.c.cluster_id)).all():
+        connection.execute(
+            update(_CLUSTERS).where(_CLUSTERS.c.cluster_id == cluster_id).values(epoch=secrets.randbits(63))
+        )

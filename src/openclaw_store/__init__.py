@@ -6,6 +6,7 @@ from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.domain.policy import Policy
 from openclaw_store.domain.task import Task, TaskPriority, TaskStatus, TaskType
+from openclaw_store.state import StateManager
 from openclaw_store.unit_of_work import UnitOfWork
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "NodeInfo",
     "NodeStatus",
     "Policy",
+    "StateManager",
     "Task",
     "TaskPriority",
     "TaskStatus",

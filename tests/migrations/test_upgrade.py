@@ -9,6 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
@@ -88,6 +89,22 @@ async def test_two_tasks_may_upgrade_at_once(engine: Engine, path: Path) -> None
         results = await asyncio.gather(*(upgrade_file(path) for _ in range(3)), migrations.upgrade(engine))
     assert results == [head, head, head, None]
     assert [entry["event"] for entry in said].count("schema_upgrade_finished") == 1
+
+
+async def test_alembic_runs_once_at_a_time_whatever_the_engine_allows() -> None:
+    class Lax:
+        url = "lax"
+        inside = most = 0
+
+        async def migrate(self, _: object) -> None:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            await asyncio.sleep(0)
+            self.inside -= 1
+
+    engine = Lax()
+    await asyncio.gather(*(migrations.upgrade(cast("Engine", engine), "+1") for _ in range(3)))
+    assert engine.most == 1
 
 
 def test_two_threads_may_upgrade_two_databases_at_once(tmp_path: Path) -> None:

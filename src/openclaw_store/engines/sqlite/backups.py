@@ -141,6 +141,7 @@ class Staged:
             "again",
             self._live,
         ):
+            opening.require_plausible(self._live)
             async with opening.opened(recipe) as connection:
                 return await connection.run(_page_size)
 

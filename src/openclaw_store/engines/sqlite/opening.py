@@ -13,12 +13,13 @@ from openclaw_store.engines.base import Failure
 from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.errors import classify
 from openclaw_store.engines.sqlite.waiting import see_through, wait_for_lock
-from openclaw_store.errors import ConfigurationError
+from openclaw_store.errors import ConfigurationError, CorruptDatabaseError
 
 OLDEST: Final = (3, 35)  # RETURNING
 SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 
 _BUSY_TIMEOUT: Final = 0.05  # seconds; the rest of lock_timeout is waited in the event loop
+_SMALLEST: Final = 512  # bytes; the smallest page
 _STATEMENTS: Final = 512  # prepared statements kept per connection
 _WAL_KEPT: Final = 64 << 20  # bytes that the WAL file shrinks to after a checkpoint
 
@@ -120,6 +121,7 @@ class Created:
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "not a regular file"
             raise ConfigurationError(f"{path} is {kind}; name a file, such as {path / 'cluster.db'}")
+        require_plausible(path)
         self._path = path
         self._folders: list[Path] = []
         self._is_new = False
@@ -147,6 +149,13 @@ class Created:
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644))
             self._is_new = True
+
+
+def require_plausible(path: Path) -> None:
+    """Raise CorruptDatabaseError for a file too short to be a database: SQLite would take it for an empty one."""
+    with suppress(OSError):  # missing, or said better later
+        if 0 < path.stat().st_size < _SMALLEST:
+            raise CorruptDatabaseError(f"{path}: the file is not a database, or it is damaged; name another one")
 
 
 def remove(path: Path) -> None:

@@ -1,0 +1,123 @@
+"""Group commit: many callers, one transaction, one answer each.
+
+While one commit is in flight the next batch collects; there is no timer. Within a batch operations of one kind run
+together: concurrent callers have no order among themselves.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias
+
+from openclaw_store.database import Database
+from openclaw_store.domain.task import Task
+from openclaw_store.errors import ClosedError, DatabaseError, StoreError
+from openclaw_store.repositories.placement import Claim
+from openclaw_store.repositories.steps import Step
+from openclaw_store.unit_of_work import UnitOfWork
+
+Operation: TypeAlias = tuple[Task, ...] | Step | Claim | Callable[[UnitOfWork], Awaitable[Any]]
+"""Tasks to submit, a step, a claim, or anything else that is done in a unit of work."""
+
+BATCH: Final = 500
+QUEUE: Final = 10_000
+
+
+class Committer:
+    """Runs the operations of all callers, a batch of them in each transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: deque[tuple[Operation, asyncio.Future[Any]]] = deque()
+        self._room = asyncio.Semaphore(QUEUE)
+        self._runner: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def run(self, operation: Operation) -> Any:
+        """Return the outcome of ``operation`` once it is committed, or raise its error.
+
+        Waits while the queue is full. When the caller is cancelled, the operation is dropped if its transaction has
+        not begun, and carried out if it has.
+        """
+        async with self._room:
+            if self._closed:
+                raise ClosedError("the state manager is shut down")
+            future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self._waiting.append((operation, future))
+            if self._runner is None:
+                self._runner = asyncio.ensure_future(self._drain())
+            return await future
+
+    async def flush(self) -> None:
+        """Return when everything that was accepted before is committed or refused."""
+        while self._runner is not None:
+            await asyncio.wait({self._runner})
+
+    async def close(self) -> None:
+        """Accept nothing more, and finish what was accepted."""
+        self._closed = True
+        await self.flush()
+
+    async def _drain(self) -> None:
+        try:
+            while self._waiting:
+                await asyncio.sleep(0)  # whoever is ready to submit joins this batch
+                taken = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+                await self._commit([one for one in taken if not one[1].done()])
+        finally:
+            self._runner = None
+
+    async def _commit(self, batch: Sequence[tuple[Operation, asyncio.Future[Any]]]) -> None:
+        try:
+            outcomes = await self._database.run(lambda uow: _perform(uow, [operation for operation, _ in batch]))
+        except DatabaseError as error:
+            if len(batch) > 1:
+                # One bad write spoils none of the others: each has a transaction of its own now.
+                for one in batch:
+                    await self._commit([one])
+                return
+            outcomes = [error] * len(batch)
+        except Exception as error:  # noqa: BLE001 - every caller gets it
+            outcomes = [error] * len(batch)
+        for (_, future), outcome in zip(batch, outcomes, strict=True):
+            if not future.done():
+                _settle(future, outcome)
+
+
+def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+async def _perform(uow: UnitOfWork, operations: Sequence[Operation]) -> list[Any]:
+    outcomes: list[Any] = [None] * len(operations)
+    submits = {place: one for place, one in enumerate(operations) if isinstance(one, tuple)}
+    steps = {place: one for place, one in enumerate(operations) if isinstance(one, Step)}
+    claims = {place: one for place, one in enumerate(operations) if isinstance(one, Claim)}
+    for place, operation in enumerate(operations):
+        if callable(operation):
+            outcomes[place] = await _alone(uow, operation)
+    if submits:
+        _put(outcomes, submits, await uow.tasks.submit(list(submits.values())))
+    if steps:
+        _put(outcomes, steps, await uow.tasks.advance(list(steps.values())))
+    if claims:
+        _put(outcomes, claims, await uow.tasks.claim_many(list(claims.values())))
+    return outcomes
+
+
+async def _alone(uow: UnitOfWork, operation: Callable[[UnitOfWork], Awaitable[Any]]) -> Any:
+    try:
+        return await operation(uow)
+    except DatabaseError:
+        raise
+    except StoreError as error:
+        # The verbs raise before they write anything, so the rest of the batch goes on.
+        return error
+
+
+def _put(outcomes: list[Any], places: dict[int, Any], answers: Sequence[Any]) -> None:
+    for place, answer in zip(places, answers, strict=True):
+        outcomes[place] = answer

@@ -1,0 +1,242 @@
+"""The face of the store for a coordinator: reads from memory, writes through the committer."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from openclaw_store.database import Database
+from openclaw_store.domain.cluster import ClusterState
+from openclaw_store.domain.node import NodeInfo, NodeStatus
+from openclaw_store.domain.task import Task
+from openclaw_store.errors import ClosedError, NodeNotFoundError, VerificationError
+from openclaw_store.repositories import steps
+from openclaw_store.repositories.placement import Assignment, Claim
+from openclaw_store.state.committer import Committer, Operation
+from openclaw_store.state.feed import Feed
+
+
+class StateManager:
+    """A cluster's state in memory. ``async with`` opens it and the database, and shuts both down.
+
+    Every write returns when it is committed and in the snapshot, with the value as stored; it raises as the method
+    of the same meaning in the repositories does. A cancelled write may have been carried out.
+
+    Args:
+        database: the store; opened by ``initialize()`` when it is not open yet.
+        auto_sync_interval: seconds between polls when nothing tells of a change.
+    """
+
+    def __init__(self, database: Database, auto_sync_interval: float = 30) -> None:
+        self._database = database
+        self._interval = auto_sync_interval
+        self._feed: Feed | None = None
+        self._committer: Committer | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.initialize()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+
+    async def initialize(self) -> None:
+        """Open the database and load the state. May be called twice."""
+        if self._feed is not None:
+            return
+        await self._database.initialize()
+        feed = Feed(self._database, self._interval)
+        try:
+            await feed.start()
+        except BaseException:
+            await feed.stop()
+            raise
+        self._feed, self._committer = feed, Committer(self._database)
+
+    async def shutdown(self) -> None:
+        """Finish what was accepted, stop, and close the database. May be called twice."""
+        feed, committer = self._feed, self._committer
+        if feed is None or committer is None:
+            return
+        await committer.close()
+        self._feed = self._committer = None
+        await feed.stop()
+        await self._database.close()
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether it can be used."""
+        return self._feed is not None
+
+    @property
+    def version(self) -> int:
+        """The revision of the snapshot."""
+        return self._following.state.version
+
+    # Reads, from memory
+
+    async def get_state(self) -> ClusterState:
+        """Return the newest snapshot."""
+        return self._following.state
+
+    async def get_node(self, node_id: str) -> NodeInfo:
+        """Return a node. Raises NodeNotFoundError."""
+        node = self._following.state.nodes.get(node_id)
+        if node is None:
+            raise NodeNotFoundError(f"there is no node {node_id!r} in this cluster; it must register first")
+        return node
+
+    async def get_task(self, task_id: str) -> Task:
+        """Return a task; a finished one is read from the database. Raises TaskNotFoundError."""
+        task = self._following.state.tasks.get(task_id)
+        if task is not None:
+            return task
+        async with self._database.unit_of_work(read_only=True) as uow:
+            return await uow.tasks.get(task_id)
+
+    async def get_online_nodes(self) -> list[NodeInfo]:
+        """Return the nodes that are online, by id."""
+        nodes = self._following.state.nodes
+        return [nodes[one] for one in sorted(nodes) if nodes[one].status is NodeStatus.ONLINE]
+
+    async def get_available_nodes(self) -> list[NodeInfo]:
+        """Return the nodes that take a task now, by id."""
+        return [node for node in await self.get_online_nodes() if node.is_available]
+
+    async def find_nodes_by_skill(self, skill: str) -> list[NodeInfo]:
+        """Return the nodes that offer a skill, whatever their status, by id."""
+        return self._following.state.nodes_with_skill(skill)
+
+    async def get_pending_tasks(self, limit: int = 50) -> list[Task]:
+        """Return the first tasks that may be claimed, in the order of claiming."""
+        return self._following.state.pending_tasks(limit)
+
+    async def get_node_stats(self) -> dict[str, int]:
+        """Return how many nodes have each status."""
+        return dict(self._following.state.node_counts)
+
+    async def get_task_stats(self) -> dict[str, int]:
+        """Return how many tasks have each status, finished ones included."""
+        return dict(self._following.state.task_counts)
+
+    # Writes of nodes
+
+    async def add_node(self, node: NodeInfo) -> NodeInfo:
+        """Register a node, or register it afresh."""
+        stored: NodeInfo = await self._write(lambda uow: uow.nodes.register(node))
+        return stored
+
+    async def update_node(self, node: NodeInfo) -> NodeInfo:
+        """Store a node's description and status."""
+        stored: NodeInfo = await self._write(lambda uow: uow.nodes.update(node))
+        return stored
+
+    async def update_node_status(self, node_id: str, status: NodeStatus | str) -> NodeInfo:
+        """Set a node's status; offline takes its tasks away."""
+        stored: NodeInfo = await self._write(lambda uow: uow.nodes.update_status(node_id, status))
+        return stored
+
+    async def remove_node(self, node_id: str) -> NodeInfo:
+        """Remove a node; its tasks go back to the queue."""
+        stored: NodeInfo = await self._write(lambda uow: uow.nodes.delete(node_id))
+        return stored
+
+    # Writes of tasks
+
+    async def add_task(self, task: Task) -> Task:
+        """Submit a task."""
+        return (await self.add_tasks([task]))[0]
+
+    async def add_tasks(self, tasks: Sequence[Task]) -> list[Task]:
+        """Submit tasks, all or none."""
+        stored: list[Task] = await self._write(tuple(tasks))
+        return stored
+
+    async def update_task(self, task: Task) -> Task:
+        """Store a task's description, and its status where that is allowed."""
+        stored: Task = await self._write(steps.updating(task))
+        return stored
+
+    async def remove_task(self, task_id: str) -> Task:
+        """Remove a task that no node holds."""
+        stored: Task = await self._write(lambda uow: uow.tasks.delete(task_id))
+        return stored
+
+    async def claim_tasks(self, node_id: str, limit: int = 1, *, start: bool = False) -> list[Task]:
+        """Give a node the best tasks that it can run, best first."""
+        stored: list[Task] = await self._write(Claim.of(node_id, limit, start=start))
+        return stored
+
+    async def assign_tasks(self, pairs: Sequence[tuple[str, str]]) -> list[Assignment]:
+        """Place chosen tasks on chosen nodes; return an outcome per pair."""
+        stored: list[Assignment] = await self._write(lambda uow: uow.tasks.assign(pairs))
+        return stored
+
+    async def start_task(self, task_id: str, attempt: int) -> Task:
+        """Note that an attempt began to run."""
+        stored: Task = await self._write(steps.starting(task_id, attempt))
+        return stored
+
+    async def complete_task(self, task_id: str, attempt: int, result: Any = None) -> Task:
+        """Note that an attempt succeeded."""
+        stored: Task = await self._write(steps.completing(task_id, attempt, result))
+        return stored
+
+    async def fail_task(self, task_id: str, attempt: int, error: str, *, retry: bool = True) -> Task:
+        """Note that an attempt failed."""
+        stored: Task = await self._write(steps.failing(task_id, attempt, error, retry=retry))
+        return stored
+
+    async def cancel_task(self, task_id: str) -> Task:
+        """End an unfinished task."""
+        stored: Task = await self._write(steps.cancelling(task_id))
+        return stored
+
+    async def release_task(self, task_id: str, attempt: int) -> Task:
+        """Give a held task back to the queue."""
+        stored: Task = await self._write(steps.releasing(task_id, attempt))
+        return stored
+
+    # Keeping in step
+
+    async def sync_to_database(self) -> None:
+        """Return when everything that was accepted is durable."""
+        await self._committing.flush()
+
+    async def refresh_from_database(self) -> None:
+        """Return when everything that anyone committed before the call is in the snapshot."""
+        await self._following.poll()
+
+    async def wait_for(self, revision: int) -> None:
+        """Return when the snapshot contains ``revision``."""
+        await self._following.wait_for(revision)
+
+    async def verify(self) -> None:
+        """Prove that the snapshot equals the tables. Raises VerificationError naming the first difference."""
+        feed = self._following
+        while True:
+            await feed.poll()
+            state = feed.state
+            async with self._database.unit_of_work(read_only=True) as uow:
+                head = await uow.changes.head()
+                if head.revision == state.version:
+                    stored = await feed.read(uow, head)
+                    break
+        for difference in state.differences(stored):
+            raise VerificationError(difference)
+
+    async def _write(self, operation: Operation) -> Any:
+        return await self._committing.run(operation)
+
+    @property
+    def _following(self) -> Feed:
+        if self._feed is None:
+            raise ClosedError("the state manager is not open: await initialize() first")
+        return self._feed
+
+    @property
+    def _committing(self) -> Committer:
+        if self._committer is None:
+            raise ClosedError("the state manager is not open: await initialize() first")
+        return self._committer

@@ -53,7 +53,7 @@ def test_a_symbolic_link_is_followed(tmp_path: Path):
     "address", [":memory:", "", "  ", "sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///file::memory:"]
 )
 def test_a_database_in_memory_is_refused(address: str):
-    with pytest.raises(ConfigurationError, match="needs a file.*temporary folder"):
+    with pytest.raises(ConfigurationError, match=r"needs a file.*temporary folder"):
         make_engine(address)
 
 

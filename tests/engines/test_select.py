@@ -31,20 +31,20 @@ def path_of(address: Any) -> Path:
         URL.create("sqlite+aiosqlite", database="data/cluster.db"),
     ],
 )
-def test_a_path_and_a_url_mean_the_same_file(address: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_path_and_a_url_mean_the_same_file(address: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert path_of(address) == tmp_path / "data" / "cluster.db"
     monkeypatch.chdir("/")
 
 
-def test_an_absolute_path_may_hold_any_characters(tmp_path: Path):
+def test_an_absolute_path_may_hold_any_characters(tmp_path: Path) -> None:
     odd = tmp_path / "a b%20?#ü:x.db"
     assert path_of(str(odd)) == odd
     assert path_of(URL.create("sqlite", database=str(odd))) == odd
     assert path_of(f"sqlite:///{tmp_path}/a%20b.db") == tmp_path / "a b.db"
 
 
-def test_a_symbolic_link_is_followed(tmp_path: Path):
+def test_a_symbolic_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
     assert path_of(tmp_path / "link.db") == tmp_path / "real.db"
 
@@ -52,13 +52,13 @@ def test_a_symbolic_link_is_followed(tmp_path: Path):
 @pytest.mark.parametrize(
     "address", [":memory:", "", "  ", "sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///file::memory:"]
 )
-def test_a_database_in_memory_is_refused(address: str):
+def test_a_database_in_memory_is_refused(address: str) -> None:
     with pytest.raises(ConfigurationError, match=r"needs a file.*temporary folder"):
         make_engine(address)
 
 
 @pytest.mark.parametrize("backend", ["postgresql", "postgres", "postgresql+asyncpg", "mysql", "mariadb+asyncmy"])
-def test_servers_are_not_there_yet(backend: str):
+def test_servers_are_not_there_yet(backend: str) -> None:
     address = f"{backend}://user:pa55word@host/db"
     with pytest.raises(ConfigurationError, match="SQLite databases only") as caught:
         make_engine(address)
@@ -84,7 +84,7 @@ def test_servers_are_not_there_yet(backend: str):
         (b"x.db", "is a bytes"),
     ],
 )
-def test_what_cannot_work_is_said_without_secrets(address: Any, words: str):
+def test_what_cannot_work_is_said_without_secrets(address: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
         make_engine(address)
     assert "pa55word" not in str(caught.value)
@@ -102,11 +102,11 @@ def test_what_cannot_work_is_said_without_secrets(address: Any, words: str):
         EngineOptions(readers=0),
     ],
 )
-def test_options_are_checked(options: EngineOptions, tmp_path: Path):
+def test_options_are_checked(options: EngineOptions, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError):
         make_engine(tmp_path / "a.db", options)
 
 
-def test_making_an_engine_touches_nothing(tmp_path: Path):
+def test_making_an_engine_touches_nothing(tmp_path: Path) -> None:
     make_engine(tmp_path / "sub" / "a.db")
     assert list(tmp_path.iterdir()) == []

@@ -59,12 +59,17 @@ class Feed:
         """Take in everything that was committed before the call."""
         async with self._polling:
             self._behind = False
+            start = self._state
             async with self._database.unit_of_work(read_only=True) as uow:
                 head = await uow.changes.head()
-                if self._state is None or await self._is_rewritten(uow, head):
+                rewritten = start is None or await self._is_rewritten(uow, head, start)
+                if self._state is not start:
+                    # A commit of this process came in after the snapshot was taken: it proves nothing. Look again.
+                    self._behind = True
+                elif rewritten:
                     await self._resync(uow, head)
-                elif head.revision > self._state.version:
-                    await self._catch_up(uow, head, self._state)
+                elif start is not None and head.revision > start.version:
+                    await self._catch_up(uow, head, start)
         async with self._moved:
             self._moved.notify_all()
 
@@ -88,11 +93,11 @@ class Feed:
             configuration=head.configuration,
         )
 
-    async def _is_rewritten(self, uow: UnitOfWork, head: ClusterHead) -> bool:
-        version = self.state.version
+    async def _is_rewritten(self, uow: UnitOfWork, head: ClusterHead, start: ClusterState) -> bool:
+        version = start.version
         if head.epoch != self._epoch or not head.compact_revision <= version <= head.revision:
             return True
-        return version > 0 and await uow.changes.token_of(version) != self.state.token
+        return version > 0 and await uow.changes.token_of(version) != start.token
 
     async def _resync(self, uow: UnitOfWork, head: ClusterHead) -> None:
         before = None if self._state is None else self._state.version

@@ -77,7 +77,7 @@ async def backup(
     connection: StoreConnection, live: Path, target: Path, progress: Progress | None, lock_timeout: float
 ) -> None:
     """Copy the database behind ``connection`` to the new file ``target``."""
-    _require_new(target, live)
+    target = _new_file(target, live)
     copy = _beside(target, "partial")
     with _explaining(f"no backup was made to {target}", live):
         try:
@@ -93,18 +93,23 @@ class Staged:
 
     Attributes:
         path: the copy; removed when the block ends.
+
+    Raises:
+        BackupError: there is no such backup.
     """
 
     def __init__(self, source: Path, live: Path) -> None:
-        self._source = source
+        if not source.is_file():
+            raise BackupError(f"there is no backup at {source}")
+        if source.resolve() == live:
+            raise BackupError(f"{source} is the database itself; name a backup of it")
+        with _explaining(_move_away(live), live):
+            opening.require_plausible(live)
+        self._source = source.absolute()
         self._live = live
         self.path = _beside(live, "restore")
 
     async def __aenter__(self) -> Self:
-        if not self._source.is_file():
-            raise BackupError(f"there is no backup at {self._source}")
-        if self._source.resolve() == self._live:
-            raise BackupError(f"{self._source} is the database itself; name a backup of it")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -133,15 +138,10 @@ class Staged:
 
     async def _live_page_size(self, lock_timeout: float) -> int | None:
         """Return the page size that the copy needs: that of a live database in WAL mode cannot change."""
-        if not self._live.exists() or not self._live.stat().st_size:
+        if not self._live.stat().st_size:
             return None
         recipe = Recipe(path=self._live, wal=False, query_only=True, lock_timeout=lock_timeout)
-        with _explaining(
-            f"{self._live} is too damaged to be restored in place; move it away while nothing uses it, then restore "
-            "again",
-            self._live,
-        ):
-            opening.require_plausible(self._live)
+        with _explaining(_move_away(self._live), self._live):
             async with opening.opened(recipe) as connection:
                 return await connection.run(_page_size)
 
@@ -188,13 +188,19 @@ def _page_size(raw: sqlite3.Connection) -> int:
     return size
 
 
-def _require_new(target: Path, live: Path) -> None:
+def _move_away(live: Path) -> str:
+    return f"{live} is too damaged to be restored in place; move it away while nothing uses it, then restore again"
+
+
+def _new_file(target: Path, live: Path) -> Path:
+    """Return ``target`` made absolute, if it can be made."""
     if target.resolve() == live:
         raise BackupError(f"{target} is the database itself; name another file")
     if os.path.lexists(target):
         raise BackupError(f"{target} exists already; name a new file")
     if not target.parent.is_dir():
         raise BackupError(f"the folder {target.parent} does not exist")
+    return target.absolute()
 
 
 def _publish(copy: Path, target: Path) -> None:

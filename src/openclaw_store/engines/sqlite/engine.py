@@ -69,14 +69,10 @@ class SqliteEngine:
         """
         with self._translating():
             opening.require_library()
-            created = opening.Created(self.path)
-            self._closed = False
-            try:
+            with opening.creating(self.path):
+                self._closed = False
                 async with self._opened(self._recipe()) as connection:
                     await connection.run(maintenance.probe)
-            except BaseException:
-                created.undo()
-                raise
 
     async def close(self) -> None:
         """Close every connection, whatever it is doing; open transactions roll back. May be called twice."""
@@ -161,8 +157,8 @@ class SqliteEngine:
             BusyError: somebody else kept the lock for ``lock_timeout`` seconds.
             DatabaseError: rows would be left without their parents.
         """
-        async with alone_with_schema(self._options.lock_timeout):
-            return await self._change_schema(self._recipe(foreign_keys=False), work)
+        with self._translating():
+            return await self._alter(self._recipe(foreign_keys=False), work)
 
     async def backup(self, target: Path, progress: Progress | None) -> None:
         """Copy the database, as it is at one moment, to the new file ``target``, while others read and write.
@@ -189,18 +185,13 @@ class SqliteEngine:
             BusyError: the database stayed locked.
         """
         with self._translating():
-            async with backups.Staged(source, self.path) as staged:
-                await staged.fill(progress, self._options.lock_timeout)
-                recipe = self._recipe(path=staged.path, wal=False, foreign_keys=False)
-                async with alone_with_schema(self._options.lock_timeout):
-                    await self._change_schema(recipe, finish)
-                created = opening.Created(self.path)
-                try:
+            staged = backups.Staged(source, self.path)
+            with opening.creating(self.path):
+                async with staged:
+                    await staged.fill(progress, self._options.lock_timeout)
+                    await self._alter(self._recipe(path=staged.path, wal=False, foreign_keys=False), finish)
                     async with self._opened(self._recipe(synchronous="full")) as live:
                         await staged.become(live, progress, self._options.lock_timeout)
-                except BaseException:
-                    created.undo()
-                    raise
 
     async def vacuum(self) -> None:
         """Give unused space back, refresh the planner's statistics and empty the write-ahead log.
@@ -251,10 +242,10 @@ class SqliteEngine:
         self._live.add(connection)
         return connection
 
-    async def _change_schema(self, recipe: Recipe, work: Callable[[Connection], Any]) -> Any:
+    async def _alter(self, recipe: Recipe, work: Callable[[Connection], Any]) -> Any:
         engine = pools.make_pool(recipe, 1, lambda: self._connect(recipe))
         pools.begin_immediately(engine, recipe)
-        with self._translating():
+        async with alone_with_schema(recipe.lock_timeout):
             return await pools.change_schema(engine, work)
 
     @contextmanager

@@ -2,8 +2,8 @@
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -112,6 +112,23 @@ def require_library() -> None:
     if sqlite3.sqlite_version_info < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         raise ConfigurationError(f"Python's SQLite library is {sqlite3.sqlite_version}; {wanted} or later is needed")
+
+
+@contextmanager
+def creating(path: Path) -> Iterator[None]:
+    """See that the file and its folders are there; remove again what was created if the block fails.
+
+    Raises:
+        ConfigurationError: the path names something that is no file.
+        CorruptDatabaseError: the file is too short to be a database.
+        OSError: it cannot be created.
+    """
+    created = Created(path)
+    try:
+        yield
+    except BaseException:
+        created.undo()
+        raise
 
 
 class Created:

@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from openclaw_store.domain.change import Commit
-from openclaw_store.errors import ClosedError
+from openclaw_store.engines import Failure
+from openclaw_store.errors import ClosedError, CommitUnknownError
 from openclaw_store.repositories import ChangeRepository, NodeRepository, Scope, TaskRepository
+
+_UNKNOWN: Final = frozenset({Failure.STORAGE, Failure.DISCONNECT})
+"""After these at COMMIT nobody can tell whether it happened."""
 
 
 class UnitOfWork:
@@ -44,7 +49,7 @@ class UnitOfWork:
         if self._ended:
             return
         if error is None:
-            await self.commit()
+            await self._commit()
             return
         await self.rollback()
         if isinstance(error, SQLAlchemyError):
@@ -54,23 +59,33 @@ class UnitOfWork:
         """Commit, and return the revision; for a unit that changed nothing, the newest one that it saw.
 
         Cancelling waits for a COMMIT that is under way, so that its outcome is known, and is then passed on.
+
+        Raises CommitUnknownError when the storage failed at the COMMIT: the outcome cannot be told.
         """
         if self._ended:
             raise ClosedError("this unit of work has ended; begin another")
-        try:
-            commit = await self.changes.record() if self._scope.journal else None
-            revision = commit.revision if commit else (await self.changes.head()).revision
-        except BaseException:
-            await self.rollback()
-            raise
-        self._ended = True
-        await self._finish(commit)
-        return revision
+        seen = 0 if self._scope.journal else (await self.changes.head()).revision
+        commit = await self._commit()
+        return seen if commit is None else commit.revision
+
+    async def now(self) -> datetime:
+        """Return the database's time, the same one for the whole unit."""
+        return await self._scope.now()
 
     async def rollback(self) -> None:
         """Undo everything and end the unit."""
         self._ended = True
         await asyncio.shield(self.session.close())
+
+    async def _commit(self) -> Commit | None:
+        try:
+            commit = await self.changes.record() if self._scope.journal else None
+        except BaseException:
+            await self.rollback()
+            raise
+        self._ended = True
+        await self._finish(commit)
+        return commit
 
     async def _finish(self, commit: Commit | None) -> None:
         ending = asyncio.ensure_future(self._end())
@@ -87,6 +102,10 @@ class UnitOfWork:
         try:
             await self.session.commit()
         except (SQLAlchemyError, OSError) as error:
+            if self._scope.engine.classify(error) in _UNKNOWN:
+                raise CommitUnknownError(
+                    "the answer to a COMMIT was lost: the unit is stored wholly or not at all; read before repeating it"
+                ) from error
             raise self._scope.engine.translate(error) from error
         finally:
             await self.session.close()

@@ -1,14 +1,23 @@
 """Opening a store, and keeping it."""
 
 import asyncio
+import errno
 from pathlib import Path
 
 import pytest
 
-from behaviour.test_tasks import node, task
+from behaviour.test_tasks import node, put, task
+from conftest import Store
 from openclaw_store import Database, UnitOfWork
 from openclaw_store.domain.change import Commit
-from openclaw_store.errors import BackupError, ClosedError, ReadOnlyError, ValidationError
+from openclaw_store.errors import (
+    BackupError,
+    ClosedError,
+    CommitUnknownError,
+    ReadOnlyError,
+    StorageFullError,
+    ValidationError,
+)
 
 
 async def test_a_store_is_opened_by_its_path_and_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -101,3 +110,30 @@ async def test_old_tasks_and_history_are_cleaned_up(tmp_path: Path) -> None:
             head = await uow.changes.head()
             assert head.compact_revision == head.revision - 1
             assert {change.revision for change in await uow.changes.since(head.compact_revision)} == {head.revision}
+
+
+async def test_a_full_database_refuses_the_unit_and_goes_on(store: Store) -> None:
+    async with store.engine.writer.connect() as connection:
+        pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar_one()
+        await connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StorageFullError):
+        await put(store, *(task(f"t{number}", parameters={"x": "y" * 1000}) for number in range(100)))
+    async with store.engine.writer.connect() as connection:
+        await connection.exec_driver_sql(f"PRAGMA max_page_count = {pages * 100}")
+    await put(store, task("a"))
+    assert [commit.revision for commit in store.commits] == [1]
+
+
+async def test_a_storage_error_at_the_commit_is_reported_as_unknown(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lose_the_answer() -> None:
+        raise OSError(errno.EIO, "the disk is gone")
+
+    uow = store.unit()
+    with pytest.raises(CommitUnknownError):
+        async with uow:
+            await uow.tasks.create(task("a"))
+            monkeypatch.setattr(uow.session, "commit", lose_the_answer)
+    assert store.commits == []
+    await put(store, task("b"))

@@ -1,13 +1,20 @@
 """The StateManager: memory that equals the database, and group commit."""
 
 import asyncio
+import errno
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from behaviour.test_tasks import node, task
+from conftest import Store
 from openclaw_store import Database, NodeInfo, NodeStatus, StateManager, Task, TaskStatus, TaskType
-from openclaw_store.errors import ClosedError, DuplicateError, StaleAttemptError
+from openclaw_store.domain.checks import moment_of
+from openclaw_store.errors import ClosedError, CommitUnknownError, DuplicateError, StaleAttemptError
+from openclaw_store.repositories import ChangeRepository, ClusterHead
 
 
 async def test_the_snippet_of_the_design_runs(tmp_path: Path) -> None:
@@ -80,3 +87,97 @@ async def test_a_restored_database_is_noticed(tmp_path: Path) -> None:
         assert list((await manager.get_state()).tasks) == ["a"]
         await manager.add_task(task("c"))
         await manager.verify()
+
+
+async def test_one_bad_call_spoils_none_of_the_others(tmp_path: Path) -> None:
+    async with StateManager(Database(tmp_path / "c.db")) as manager:
+        answers = await asyncio.gather(
+            manager.add_task(task("a")),
+            manager.assign_tasks([7]),  # type: ignore[list-item]  # what a careless caller passes
+            manager.add_tasks([task("b"), task("b")]),
+            manager.cancel_task("none"),
+            manager.add_task(task("c")),
+            return_exceptions=True,
+        )
+        assert [type(one).__name__ for one in answers] == [
+            "Task",
+            "TypeError",
+            "DuplicateError",
+            "TaskNotFoundError",
+            "Task",
+        ]
+        assert sorted((await manager.get_state()).tasks) == ["a", "c"]
+        await manager.verify()
+
+
+async def test_an_unknown_commit_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with StateManager(Database(tmp_path / "c.db")) as manager:
+        lost = 0
+
+        async def lose_the_answer(session: AsyncSession) -> None:
+            nonlocal lost
+            lost += 1
+            raise OSError(errno.EIO, "the disk is gone")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(AsyncSession, "commit", lose_the_answer)
+            answers = await asyncio.gather(
+                *(manager.add_task(task(name)) for name in ("a", "b", "c")), return_exceptions=True
+            )
+        assert [type(one) for one in answers] == [CommitUnknownError] * 3
+        assert lost == 1
+        await manager.add_task(task("d"))
+
+
+async def test_a_delayed_task_is_pending_once_its_time_has_come(store: Store) -> None:
+    async with StateManager(store.database) as manager:
+        await manager.add_task(task("a", not_before=moment_of(store.now) + timedelta(seconds=10)))
+        assert await manager.get_pending_tasks() == []
+        store.advance(10)
+        await manager.refresh_from_database()
+        assert [one.task_id for one in await manager.get_pending_tasks()] == ["a"]
+
+
+async def test_a_commit_during_a_poll_is_no_rewritten_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with StateManager(Database(tmp_path / "c.db")) as manager:
+        await manager.add_task(task("a"))
+        read_head = ChangeRepository.head
+        meanwhile = [task("b")]
+
+        async def head_and_then_a_commit(changes: ChangeRepository) -> ClusterHead:
+            head = await read_head(changes)
+            if meanwhile:
+                await manager.add_task(meanwhile.pop())
+            return head
+
+        with monkeypatch.context() as patch, structlog.testing.capture_logs() as logs:
+            patch.setattr(ChangeRepository, "head", head_and_then_a_commit)
+            await manager.refresh_from_database()
+        assert manager.version == 2
+        assert "state_resynced" not in [entry["event"] for entry in logs]
+        await manager.verify()
+
+
+async def test_a_write_is_in_the_snapshot_when_it_returns(tmp_path: Path) -> None:
+    async with StateManager(Database(tmp_path / "c.db")) as one, StateManager(Database(tmp_path / "c.db")) as two:
+
+        async def submit(manager: StateManager, name: str) -> None:
+            for number in range(20):
+                await manager.add_task(task(f"{name}{number}"))
+                assert f"{name}{number}" in (await manager.get_state()).tasks
+
+        await asyncio.gather(submit(one, "x"), submit(two, "y"), submit(one, "z"))
+        await one.refresh_from_database()
+        await two.refresh_from_database()
+        assert len((await one.get_state()).tasks) == len((await two.get_state()).tasks) == 60
+        await one.verify()
+
+
+async def test_a_write_behind_another_process_is_in_the_snapshot_when_it_returns(tmp_path: Path) -> None:
+    async with StateManager(Database(tmp_path / "c.db")) as one, Database(tmp_path / "c.db") as other:
+        feed = one._following
+        assert feed._task is not None
+        feed._task.cancel()  # nothing polls by itself now
+        await other.run(lambda uow: uow.tasks.create(task("theirs")))
+        await one.add_task(task("ours"))
+        assert sorted((await one.get_state()).tasks) == ["ours", "theirs"]

@@ -18,8 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from engines.support import (
     ENDLESS,
-    IMPATIENT,
-    OPTIONS,
     add,
     cancelled,
     connection_threads,
@@ -32,7 +30,6 @@ from engines.support import (
 from openclaw_store.engines import SqliteEngine
 from openclaw_store.engines.sqlite import waiting
 from openclaw_store.engines.sqlite.connection import StoreConnection
-from openclaw_store.errors import BusyError
 
 
 async def test_a_storm_of_cancellations_never_leaks_the_lock(
@@ -247,25 +244,3 @@ async def test_what_must_not_be_interrupted_is_seen_through() -> None:
         await task
     assert done == [1]
     assert await waiting.see_through(work()) == 7
-
-
-async def test_schema_changes_of_one_process_take_turns_and_wait_a_bounded_time(other: SqliteEngine) -> None:
-    engine = SqliteEngine(other.path, IMPATIENT)
-    async with waiting.alone_with_schema(1):
-        with pytest.raises(BusyError):
-            await engine.migrate(lambda _: None)
-    assert await engine.migrate(lambda _: 5) == 5
-    seen: list[str] = []
-
-    def work(name: str) -> Any:
-        def run(connection: Any) -> None:
-            seen.append(name)
-            connection.execute(text("SELECT count(*) FROM item")).all()
-            seen.append(name)
-
-        return run
-
-    patient = SqliteEngine(other.path, OPTIONS)
-    await asyncio.gather(*(one.migrate(work(name)) for one, name in ((patient, "a"), (other, "b"), (patient, "c"))))
-    assert seen in ([*"aabbcc"], [*"aaccbb"], [*"bbaacc"], [*"bbccaa"], [*"ccaabb"], [*"ccbbaa"])
-    await engine.close()

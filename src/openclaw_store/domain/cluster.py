@@ -124,12 +124,6 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=True):
         order = merge(*self._ready.values(), self._due_at(now or self.updated_at))
         return [self.tasks[task_id] for _, task_id in islice(order, limit)]
 
-    def pending_with_skills(self, skills: Iterable[str], limit: int) -> list[Task]:
-        """Return the first ``limit`` tasks that a node with ``skills`` may claim, in the order of claiming."""
-        offered = frozenset(skills)
-        order = merge(*(run for requirement, run in self._ready.items() if requirement <= offered))
-        return [self.tasks[task_id] for _, task_id in islice(order, limit)]
-
     def tasks_on(self, node_id: str) -> list[Task]:
         """Return the tasks that the node holds, by id."""
         return [self.tasks[task_id] for task_id in sorted(self._held.get(node_id, _NO_IDS))]

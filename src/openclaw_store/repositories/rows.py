@@ -6,7 +6,6 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Row, func, select
 
-from openclaw_store.domain.checks import microseconds
 from openclaw_store.domain.node import NodeInfo, average_seconds
 from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
 from openclaw_store.models import HeartbeatModel, NodeModel, TaskModel, table_of
@@ -141,7 +140,6 @@ __all__ = [
     "SELECT_NODES",
     "SELECT_TASKS",
     "TASKS",
-    "microseconds",
     "node_of",
     "node_row",
     "task_of",

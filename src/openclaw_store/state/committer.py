@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from openclaw_store.database import Database
 from openclaw_store.domain.task import Task
-from openclaw_store.errors import ClosedError, DatabaseError, StoreError
+from openclaw_store.errors import ClosedError, CommitUnknownError, DatabaseError, StoreError
 from openclaw_store.repositories.placement import Claim
 from openclaw_store.repositories.steps import Step
 from openclaw_store.unit_of_work import UnitOfWork
@@ -26,8 +26,10 @@ QUEUE: Final = 10_000
 class Committer:
     """Runs the operations of all callers, a batch of them in each transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, settle: Callable[[], Awaitable[None]]) -> None:
         self._database = database
+        self._settle = settle
+        """Awaited after each commit: when it returns, the snapshot shows the commit."""
         self._waiting: deque[tuple[Operation, asyncio.Future[Any]]] = deque()
         self._room = asyncio.Semaphore(QUEUE)
         self._runner: asyncio.Task[None] | None = None
@@ -68,23 +70,25 @@ class Committer:
             self._runner = None
 
     async def _commit(self, batch: Sequence[tuple[Operation, asyncio.Future[Any]]]) -> None:
+        outcomes: list[Any]
         try:
             outcomes = await self._database.run(lambda uow: _perform(uow, [operation for operation, _ in batch]))
-        except DatabaseError as error:
+        except CommitUnknownError as error:
+            outcomes = [error] * len(batch)  # to run it again could do it twice
+        except Exception as error:  # noqa: BLE001 - the caller that it belongs to gets it
             if len(batch) > 1:
                 # One bad write spoils none of the others: each has a transaction of its own now.
                 for one in batch:
                     await self._commit([one])
                 return
-            outcomes = [error] * len(batch)
-        except Exception as error:  # noqa: BLE001 - every caller gets it
-            outcomes = [error] * len(batch)
+            outcomes = [error]
+        await self._settle()
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if not future.done():
-                _settle(future, outcome)
+                _answer(future, outcome)
 
 
-def _settle(future: asyncio.Future[Any], outcome: Any) -> None:
+def _answer(future: asyncio.Future[Any], outcome: Any) -> None:
     if isinstance(outcome, Exception):
         future.set_exception(outcome)
     else:

@@ -6,6 +6,7 @@ Polling is the truth; what a commit of this process hands over only spares a pol
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
@@ -30,7 +31,9 @@ class Feed:
         self._interval = interval
         self._state: ClusterState | None = None
         self._epoch = 0
+        self._own = 0
         self._behind = False
+        self._time = datetime.fromtimestamp(0, UTC), time.monotonic()
         self._polling = asyncio.Lock()
         self._moved = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
@@ -55,26 +58,48 @@ class Feed:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    async def poll(self) -> None:
+    @property
+    def now(self) -> datetime:
+        """The database's time, as far as it is known: what it said last, plus the time that has passed here since."""
+        said, heard = self._time
+        return said + timedelta(seconds=time.monotonic() - heard)
+
+    async def catch_up(self) -> None:
         """Take in everything that was committed before the call."""
+        target = await self.poll()
+        while self.state.version < target:
+            target = min(target, await self.poll())  # less after a restore
+
+    async def settle(self) -> None:
+        """Take in this process's newest commit, where another process's came between and it could not be handed over.
+
+        A failing read is left to the next poll: what was committed is committed.
+        """
+        try:
+            while self.state.version < self._own:
+                await self.poll()
+        except StoreError as error:
+            _log.warning("state_poll_failed", code=error.code)
+
+    async def poll(self) -> int:
+        """Compare the snapshot with the history once, and take in what is new; return the revision that was found."""
         async with self._polling:
             self._behind = False
+            # Taken before the read begins, so that the read can only find it older, or rewritten.
             start = self._state
             async with self._database.unit_of_work(read_only=True) as uow:
+                self._time = await uow.now(), time.monotonic()
                 head = await uow.changes.head()
-                rewritten = start is None or await self._is_rewritten(uow, head, start)
-                if self._state is not start:
-                    # A commit of this process came in after the snapshot was taken: it proves nothing. Look again.
-                    self._behind = True
-                elif rewritten:
+                if start is None or await self._is_rewritten(uow, head, start):
                     await self._resync(uow, head)
-                elif start is not None and head.revision > start.version:
-                    await self._catch_up(uow, head, start)
+                elif head.revision > self.state.version:
+                    await self._catch_up(uow, head, self.state)
         async with self._moved:
             self._moved.notify_all()
+        return head.revision
 
     async def wait_for(self, revision: int) -> None:
-        """Return once the snapshot contains ``revision``."""
+        """Return once the snapshot contains ``revision``; at once when it does."""
         if self.state.version < revision:
             async with self._moved:
                 await self._moved.wait_for(lambda: self.state.version >= revision)
@@ -100,10 +125,12 @@ class Feed:
         return version > 0 and await uow.changes.token_of(version) != start.token
 
     async def _resync(self, uow: UnitOfWork, head: ClusterHead) -> None:
-        before = None if self._state is None else self._state.version
-        self._state, self._epoch = await self.read(uow, head), head.epoch
+        before, state = self._state, await self.read(uow, head)
+        # A commit that was handed over meanwhile is not in it: its revision is found missing by the next poll.
+        self._behind = self._state is not before
+        self._state, self._epoch, self._own = state, head.epoch, head.revision
         if before is not None:
-            _log.warning("state_resynced", from_revision=before, to_revision=head.revision)
+            _log.warning("state_resynced", from_revision=before.version, to_revision=head.revision)
 
     async def _catch_up(self, uow: UnitOfWork, head: ClusterHead, start: ClusterState) -> None:
         changes: list[Change] = []
@@ -111,8 +138,8 @@ class Feed:
             changes += page
         tasks = await uow.tasks.get_many(entities(changes, Kind.TASK))
         nodes = await uow.nodes.get_many(_nodes_of(changes))
-        if self.state.version != start.version:
-            self._behind = True  # a commit of this process came in meanwhile: look again
+        if self.state is not start:
+            self._behind = self.state.version < head.revision  # commits of this process were handed over meanwhile
             return
         commit = Commit(
             revision=head.revision,
@@ -123,9 +150,10 @@ class Feed:
             nodes={node_id: nodes.get(node_id) for node_id in entities(changes, Kind.NODE)},
             tallies={},
         )
-        self._state = self.state.apply(commit).with_nodes(nodes)
+        self._state = start.apply(commit).with_nodes(nodes)
 
     def _offer(self, commit: Commit) -> None:
+        self._own = commit.revision
         if self._state is not None and commit.revision == self._state.version + 1:
             self._state = self._state.apply(commit)
         else:
@@ -141,6 +169,9 @@ class Feed:
                     await self.poll()
                 except StoreError as error:
                     _log.warning("state_poll_failed", code=error.code)
+                    self._behind = True
+                except Exception:  # noqa: BLE001 - logged; the snapshot must not silently stand still
+                    _log.exception("state_poll_broken")
                     self._behind = True
                 polled = time.monotonic()
 

@@ -51,8 +51,9 @@ class StateManager:
             await feed.start()
         except BaseException:
             await feed.stop()
+            await self._database.close()
             raise
-        self._feed, self._committer = feed, Committer(self._database)
+        self._feed, self._committer = feed, Committer(self._database, feed.settle)
 
     async def shutdown(self) -> None:
         """Finish what was accepted, stop, and close the database. May be called twice."""
@@ -110,7 +111,8 @@ class StateManager:
 
     async def get_pending_tasks(self, limit: int = 50) -> list[Task]:
         """Return the first tasks that may be claimed, in the order of claiming."""
-        return self._following.state.pending_tasks(limit)
+        feed = self._following
+        return feed.state.pending_tasks(limit, feed.now)
 
     async def get_node_stats(self) -> dict[str, int]:
         """Return how many nodes have each status."""
@@ -206,7 +208,7 @@ class StateManager:
 
     async def refresh_from_database(self) -> None:
         """Return when everything that anyone committed before the call is in the snapshot."""
-        await self._following.poll()
+        await self._following.catch_up()
 
     async def wait_for(self, revision: int) -> None:
         """Return when the snapshot contains ``revision``."""
@@ -216,7 +218,7 @@ class StateManager:
         """Prove that the snapshot equals the tables. Raises VerificationError naming the first difference."""
         feed = self._following
         while True:
-            await feed.poll()
+            await feed.catch_up()
             state = feed.state
             async with self._database.unit_of_work(read_only=True) as uow:
                 head = await uow.changes.head()

@@ -19,7 +19,7 @@ from openclaw_store.engines.base import EngineOptions, Failure, Progress
 from openclaw_store.engines.sqlite import backups, errors, maintenance, opening, pools, statements
 from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.opening import Recipe
-from openclaw_store.engines.sqlite.waiting import alone_with_schema, see_through
+from openclaw_store.engines.sqlite.waiting import see_through
 from openclaw_store.engines.sqlite.watch import CommitWatch
 from openclaw_store.errors import ClosedError, ConfigurationError, StoreError
 
@@ -245,8 +245,7 @@ class SqliteEngine:
     async def _alter(self, recipe: Recipe, work: Callable[[Connection], Any]) -> Any:
         engine = pools.make_pool(recipe, 1, lambda: self._connect(recipe))
         pools.begin_immediately(engine, recipe)
-        async with alone_with_schema(recipe.lock_timeout):
-            return await pools.change_schema(engine, work)
+        return await pools.change_schema(engine, work)
 
     @contextmanager
     def _translating(self) -> Iterator[None]:

@@ -3,10 +3,8 @@
 import asyncio
 import random
 import sqlite3
-import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from openclaw_store.engines.base import Failure
@@ -15,9 +13,6 @@ from openclaw_store.errors import BusyError
 
 _FIRST_PAUSE: Final = 0.002
 _LONGEST_PAUSE: Final = 0.1
-
-# Alembic keeps its context in module globals, whatever the thread, loop or engine: one lock for the whole process.
-_schema_lock: Final = threading.Lock()
 
 T = TypeVar("T")
 
@@ -43,20 +38,6 @@ async def wait_for_lock(attempt: Callable[[], Awaitable[T]], lock_timeout: float
                 raise BusyError(_stayed_locked(lock_timeout)) from error
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
         pause = min(2 * pause, _LONGEST_PAUSE)
-
-
-@asynccontextmanager
-async def alone_with_schema(lock_timeout: float) -> AsyncIterator[None]:
-    """Let one schema change at a time run in this process. Raises BusyError after ``lock_timeout`` seconds."""
-    deadline = time.monotonic() + lock_timeout
-    while not _schema_lock.acquire(blocking=False):
-        if time.monotonic() >= deadline:
-            raise BusyError(_stayed_locked(lock_timeout))
-        await asyncio.sleep(_FIRST_PAUSE)
-    try:
-        yield
-    finally:
-        _schema_lock.release()
 
 
 async def see_through(work: Coroutine[Any, Any, T]) -> T:

@@ -13,7 +13,7 @@ help:  ## Show this list
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@$(BIN)/python -m pip install --quiet --editable '.[cli]' --group dev
 	@touch $(READY)
 
 test: $(READY)  ## Run the tests

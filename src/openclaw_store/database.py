@@ -21,7 +21,7 @@ from openclaw_store.domain.change import Commit
 from openclaw_store.domain.json import JsonObject
 from openclaw_store.domain.policy import Policy
 from openclaw_store.engines import Engine, EngineOptions, Failure, Progress, make_engine
-from openclaw_store.errors import ClosedError, StoreError
+from openclaw_store.errors import ClosedError, NotFoundError, StoreError
 from openclaw_store.models import ClusterModel, table_of
 from openclaw_store.repositories import RequirementCatalogue, Scope
 from openclaw_store.unit_of_work import UnitOfWork
@@ -42,8 +42,9 @@ class Database:
 
     Args:
         address: a path, ``sqlite:///path``, or a SQLAlchemy URL.
-        cluster: the cluster's name; one database may hold many. It is created when it is not there.
+        cluster: the cluster's name; one database may hold many.
         policy: how waiting, failing and silent tasks are treated.
+        create: whether ``initialize()`` makes the database and the cluster when they are not there.
         auto_upgrade: whether ``initialize()`` upgrades the schema; None: where the database is embedded.
         synchronous, lock_timeout, readers: see ``EngineOptions``.
         max_payload_bytes: the largest JSON payload of a task, in bytes of UTF-8.
@@ -59,6 +60,7 @@ class Database:
         *,
         cluster: str = "default",
         policy: Policy | None = None,
+        create: bool = True,
         auto_upgrade: bool | None = None,
         synchronous: Literal["full", "normal"] = "full",
         lock_timeout: float = 10.0,
@@ -69,6 +71,7 @@ class Database:
         self.engine: Engine = make_engine(address, options)
         self.cluster = checks.identifier(cluster, "cluster")
         self.policy = policy or Policy()
+        self._create = create
         self._auto_upgrade = self.engine.upgrades_itself if auto_upgrade is None else auto_upgrade
         self._lock_timeout = lock_timeout
         self._max_payload_bytes = checks.whole(max_payload_bytes, "max_payload_bytes", least=2)
@@ -89,16 +92,19 @@ class Database:
         await self.close()
 
     async def initialize(self) -> None:
-        """Open the database, bring the schema up to date where that is allowed, and find or create the cluster.
+        """Open the database, bring the schema up to date where that is allowed, and find or make the cluster.
 
         May be called twice. When it fails or is cancelled nothing stays open.
 
         Raises:
+            NotFoundError: there is no such database or cluster, and ``create`` is off.
             SchemaVersionError: the schema is another one, and may not or cannot be upgraded.
             ConfigurationError, DatabaseError: the database cannot be opened; the message says why.
         """
         if self._cluster_id is not None:
             return
+        if not self._create:
+            self.require_existing()
         try:
             await self.engine.open()
             if self._auto_upgrade:
@@ -109,6 +115,11 @@ class Database:
             await self.engine.close()
             raise
         _log.info("database_opened", url=self.engine.url, cluster=self.cluster)
+
+    def require_existing(self) -> None:
+        """Raise NotFoundError when there is no database to open yet. Opens and creates nothing."""
+        if not self.engine.exists():
+            raise NotFoundError(f"there is no database at {self.engine.url}; `openclaw-store upgrade` makes one")
 
     async def close(self) -> None:
         """Close every connection; open units of work are rolled back. May be called twice."""
@@ -249,6 +260,11 @@ class Database:
     async def _find_or_create_cluster(self) -> int:
         try:
             found = await self._find_cluster()
+            if found is None and not self._create:
+                raise NotFoundError(
+                    f"there is no cluster {self.cluster!r} in {self.engine.url}; "
+                    f"`openclaw-store upgrade --cluster {self.cluster}` makes it"
+                )
             if found is None:
                 async with AsyncSession(self.engine.writer) as session:
                     await self.engine.begin(session)

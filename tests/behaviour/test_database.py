@@ -14,6 +14,7 @@ from openclaw_store.errors import (
     BackupError,
     ClosedError,
     CommitUnknownError,
+    NotFoundError,
     ReadOnlyError,
     StorageFullError,
     ValidationError,
@@ -29,6 +30,32 @@ async def test_a_store_is_opened_by_its_path_and_goes_on_where_it_was(tmp_path: 
         assert (await uow.tasks.get("a")).version == 1
         assert [change.entity_id for change in await uow.changes.since(0)] == ["n1", "a"]
         assert await database.check() == []
+
+
+async def test_looking_creates_neither_a_database_nor_a_cluster(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "cluster.db"
+    with pytest.raises(NotFoundError, match="openclaw-store upgrade"):
+        await Database(path, create=False).initialize()
+    assert not path.parent.exists()
+    async with Database(path) as database:
+        await database.run(lambda uow: uow.tasks.create(task("a")))
+    with pytest.raises(NotFoundError, match="--cluster typo"):
+        await Database(path, cluster="typo", create=False).initialize()
+    async with Database(path, create=False) as database:
+        assert (await database.get_stats())["task_count"] == 1
+        assert (await database.engine.facts())["journal_mode"] == "wal"
+
+
+async def test_a_path_that_cannot_be_looked_at_is_not_taken_for_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "no", str(path))
+
+    database = Database(tmp_path / "cluster.db")
+    assert not database.engine.exists()
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert database.engine.exists()
 
 
 async def test_clusters_in_one_database_see_nothing_of_each_other(tmp_path: Path) -> None:

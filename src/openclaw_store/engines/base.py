@@ -61,6 +61,10 @@ class Engine(Protocol):
     writer: AsyncEngine
     reader: AsyncEngine
 
+    def exists(self) -> bool:
+        """Return whether there is something to open; True also where ``open()`` never creates anything."""
+        ...
+
     async def open(self) -> None:
         """Check that the database can be opened; raises from the error tree and leaves nothing open if not."""
         ...
@@ -137,6 +141,14 @@ class Engine(Protocol):
 
     async def check(self) -> list[str]:
         """Return what is wrong with the database's structure; an empty list when nothing is."""
+        ...
+
+    async def facts(self) -> dict[str, str | int]:
+        """Return what an operator should know of the database: at least ``database``, its name and version.
+
+        Where they mean something also ``journal_mode``, ``synchronous`` (of connections opened as this one is), and
+        ``free_disk_space`` in bytes.
+        """
         ...
 
     async def sizes(self) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """SQLite as the store's engine: two pools on one file, and the operations on the file as a whole."""
 
 import math
+import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -57,6 +58,16 @@ class SqliteEngine:
         pools.begin_at_first_read(self.reader)
 
     # Opening and closing
+
+    def exists(self) -> bool:
+        """Return whether something lies at the path; ``open()`` says whether it is a database."""
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:  # it cannot be told from here; open() says why
+            return True
+        return True
 
     async def open(self) -> None:
         """Create the file and its folder if they are missing, and check that it is a database that can be read.
@@ -216,6 +227,18 @@ class SqliteEngine:
             async with self.reader.connect() as connection:
                 row = (await connection.exec_driver_sql(maintenance.SIZES)).one()
         return {"db_size": row.db_size, "wal_size": maintenance.wal_size(self.path), "free_size": row.free_size}
+
+    async def facts(self) -> dict[str, str | int]:
+        """Return the ``database``'s name and version, how it is written, and ``free_disk_space`` in bytes."""
+        with self._translating():
+            async with self.reader.connect() as connection:
+                journal_mode = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one()
+            return {
+                "database": f"SQLite {sqlite3.sqlite_version}",
+                "journal_mode": journal_mode,
+                "synchronous": self._options.synchronous,
+                "free_disk_space": shutil.disk_usage(self.path.parent).free,
+            }
 
     # Helpers
 

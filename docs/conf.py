@@ -1,0 +1,32 @@
+"""How Sphinx builds these pages; nothing is fetched while it does."""  # noqa: INP001
+
+from importlib.metadata import version as installed_version
+from typing import Final
+
+project = "openclaw_store"
+author = "the OpenClaw authors"
+release = version = installed_version("openclaw-store")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build", "dev"]
+nitpicky = False
+
+html_theme = "furo"
+html_title = "openclaw_store"
+html_copy_source = False
+html_show_sphinx = False
+
+myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+maximum_signature_line_length = 88
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # an attribute of its own for each field would be listed twice
+python_use_unqualified_type_names = True
+
+pygments_style: Final = "friendly"

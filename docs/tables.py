@@ -1,0 +1,118 @@
+"""Writes the tables of the documents that say what the code says.
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->``. ``python docs/tables.py`` writes all of
+them anew; the tests fail when one is out of date.
+"""  # noqa: INP001
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from openclaw_store import Database, Policy, StateManager, errors
+from openclaw_store.domain.task import TRANSITIONS
+from openclaw_store.engines import EngineOptions
+
+DOCS: Final = Path(__file__).parent
+
+_TABLE: Final = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+_ENTRY: Final = re.compile(r"^ {4}(?P<names>\w+(?:, \w+)*): (?P<text>.*(?:\n {8}.*)*)", re.MULTILINE)
+
+
+def error_table() -> Iterator[str]:
+    """Yield the rows of every error, parents before children."""
+    yield from _row("error", "is a", "`code`", "try again", "what it means")
+    yield from _row(*["---"] * 5)
+    for kind in _descendants(errors.StoreError):
+        parents = ", ".join(f"`{parent.__name__}`" for parent in kind.__bases__)
+        again = "yes" if kind.retryable else "no"
+        yield from _row(f"`{kind.__name__}`", parents, f"`{kind.code}`", again, _opening(kind))
+
+
+def transition_table() -> Iterator[str]:
+    """Yield a row for each status of a task, with the statuses that may follow."""
+    yield from _row("from", "to")
+    yield from _row("---", "---")
+    for status, following in TRANSITIONS.items():
+        names = ", ".join(f"`{after.value}`" for after in TRANSITIONS if after in following)
+        yield from _row(f"`{status.value}`", names or "nothing: it is final")
+
+
+def database_table() -> Iterator[str]:
+    """Yield a row for each argument of Database."""
+    yield from _settings(Database, _described(Database) | _described(EngineOptions))
+
+
+def manager_table() -> Iterator[str]:
+    """Yield a row for each argument of StateManager."""
+    yield from _settings(StateManager, _described(StateManager))
+
+
+def policy_table() -> Iterator[str]:
+    """Yield a row for each field of Policy."""
+    yield from _settings(Policy, _described(Policy))
+
+
+TABLES: Final[Mapping[str, Callable[[], Iterable[str]]]] = {
+    "errors": error_table,
+    "transitions": transition_table,
+    "database": database_table,
+    "manager": manager_table,
+    "policy": policy_table,
+}
+
+
+def rendered(text: str) -> str:
+    """Return a page with its tables written anew."""
+    return _TABLE.sub(lambda found: "\n".join([found[1], *TABLES[found[2]](), "", found[3]]), text)
+
+
+def pages() -> list[Path]:
+    """Return every page of the documents."""
+    return sorted(page for page in DOCS.rglob("*.md") if not {"_build", "dev"} & set(page.relative_to(DOCS).parts))
+
+
+def _descendants(kind: type[errors.StoreError]) -> Iterator[type[errors.StoreError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _descendants(child)
+
+
+def _opening(thing: Any) -> str:
+    """Return the prose of a docstring, up to its first section."""
+    return re.split(r"\n\n(?:Attributes|Args|Raises):", inspect.getdoc(thing) or "")[0]
+
+
+def _described(thing: Any) -> dict[str, str]:
+    """Return what a docstring's sections say about each name."""
+    found = _ENTRY.finditer(inspect.getdoc(thing) or "")
+    return {name: entry["text"] for entry in found for name in entry["names"].split(", ")}
+
+
+def _settings(thing: Any, described: Mapping[str, str]) -> Iterator[str]:
+    yield from _row("name", "default", "what it does")
+    yield from _row("---", "---", "---")
+    for parameter in inspect.signature(thing).parameters.values():
+        default = "none: it must be given" if parameter.default is parameter.empty else f"`{parameter.default!r}`"
+        yield from _row(f"`{parameter.name}`", default, described[parameter.name])
+
+
+def _row(*cells: str) -> Iterator[str]:
+    plain = (" ".join(cell.replace("``", "`").replace("|", r"\|").split()) for cell in cells)
+    yield f"| {' | '.join(plain)} |"
+
+
+def main() -> None:
+    """Write every table of every page anew."""
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = rendered(before)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+            sys.stdout.write(f"{page.relative_to(DOCS)} has new tables\n")
+
+
+if __name__ == "__main__":
+    main()

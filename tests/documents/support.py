@@ -46,7 +46,8 @@ class Block(msgspec.Struct, frozen=True):
 
     def compiled(self) -> CodeType:
         """Return the code, whose tracebacks name the page and the line."""
-        return compile("\n" * self.line + self.code, self.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        code: CodeType = compile("\n" * self.line + self.code, self.page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        return code
 
     @property
     def place(self) -> str:

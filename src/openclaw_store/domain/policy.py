@@ -25,6 +25,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         start_lease: how long a claimed or assigned task may stay scheduled before it goes back to the queue.
         run_lease: how long a running task is believed alive without a heartbeat of its node; None: for as long as
             its node is not declared lost.
+        node_timeout: how long a node may be silent before it is declared lost; None: it never is of itself.
+        history_revisions: how many of the newest revisions stay in the history.
+        history_seconds: how long any revision stays in it; None: the history is never compacted of itself.
     """
 
     aging_quantum: float = 3600.0
@@ -32,6 +35,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     retry_limit: float = 300.0
     start_lease: float | None = 300.0
     run_lease: float | None = None
+    node_timeout: float | None = 120.0
+    history_revisions: int = 10_000
+    history_seconds: float | None = 86_400.0
 
     def __post_init__(self) -> None:
         checks.number(self.aging_quantum, "aging_quantum", least=0, most=checks.MAX_SECONDS)
@@ -39,6 +45,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         checks.number(self.retry_limit, "retry_limit", least=0, most=checks.MAX_SECONDS)
         checks.seconds(self.start_lease, "start_lease")
         checks.seconds(self.run_lease, "run_lease")
+        checks.seconds(self.node_timeout, "node_timeout")
+        checks.whole(self.history_revisions, "history_revisions")
+        checks.seconds(self.history_seconds, "history_seconds")
 
     @property
     def quantum_us(self) -> int:

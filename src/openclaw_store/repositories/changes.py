@@ -15,6 +15,7 @@ from openclaw_store.domain.node import NodeStatus
 from openclaw_store.domain.task import TaskStatus
 from openclaw_store.errors import ResyncRequiredError
 from openclaw_store.models import ChangeModel, ClusterModel, HeartbeatModel, table_of
+from openclaw_store.repositories.audit import Audit
 from openclaw_store.repositories.scope import Scope
 
 _CHANGES: Final = table_of(ChangeModel)
@@ -138,6 +139,16 @@ class ChangeRepository:
         parameters = {"cluster": self._scope.cluster_id, "revision": revision}
         token: int | None = (await self._scope.execute(_TOKEN, parameters)).scalar_one_or_none()
         return token
+
+    async def audit(self) -> list[str]:
+        """Return where history, counters and tables do not agree; an empty list when they do.
+
+        It passes over everything that is stored, and sees it as of one moment. Ask in a unit of its own.
+        """
+        head = await self.head()
+        audit = Audit(self._scope, head.revision, head.compact_revision, head.token)
+        counts = {Kind.TASK: head.task_counts, Kind.NODE: head.node_counts}
+        return [problem async for problem in audit.problems(counts)]
 
     async def record(self) -> Commit:
         """Write the unit's changes into the history, as the last statements before its COMMIT.

@@ -9,7 +9,13 @@ from sqlalchemy import bindparam, delete, insert, update
 
 from openclaw_store.domain import checks
 from openclaw_store.domain.node import NodeInfo, NodeStatus
-from openclaw_store.errors import ConflictError, DuplicateError, NodeNotFoundError, ValidationError
+from openclaw_store.errors import (
+    ConflictError,
+    DuplicateError,
+    NodeNotFoundError,
+    NodeUnavailableError,
+    ValidationError,
+)
 from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, node_of, node_row
 from openclaw_store.repositories.scope import Scope
 from openclaw_store.repositories.tasks import LIST_LIMIT, TaskRepository
@@ -105,7 +111,7 @@ class NodeRepository:
         described = _described(known, node).replace(
             status=node.status, incarnation=known.incarnation + 1, registered_at=now, running_tasks=0
         )
-        await self.update_heartbeats([_first_heartbeat(node)])
+        await self.update_heartbeats([heartbeat_of(node, seen_at=now)])
         return await self._write(known, described, heard=now)
 
     async def get(self, node_id: str) -> NodeInfo:
@@ -147,12 +153,15 @@ class NodeRepository:
         memory_usage: float | None = None,
         disk_usage: float | None = None,
     ) -> NodeInfo:
-        """Note that a node was heard of just now, and its loads in percent. Raises NodeNotFoundError.
+        """Note that a node was heard of just now, and its loads in percent. This is no history: it takes no revision.
 
-        This is not history: it takes no revision.
+        Raises:
+            NodeNotFoundError: the node is not registered.
+            NodeUnavailableError: it is offline: it was lost, and must register again.
         """
         beat = Heartbeat(node_id=node_id, cpu_usage=cpu_usage, memory_usage=memory_usage, disk_usage=disk_usage)
-        await self.get(node_id)
+        if (await self.get(node_id)).status is NodeStatus.OFFLINE:
+            raise NodeUnavailableError(f"node {node_id!r} is offline: it was lost and must register again")
         await self.update_heartbeats([beat])
         return await self.get(node_id)
 
@@ -293,13 +302,10 @@ def _described(known: NodeInfo, wanted: NodeInfo) -> NodeInfo:
     return known.replace(**{field: getattr(wanted, field) for field in _DESCRIPTION})
 
 
-def _first_heartbeat(node: NodeInfo) -> Heartbeat:
-    return Heartbeat(
-        node_id=node.node_id,
-        cpu_usage=node.cpu_usage,
-        memory_usage=node.memory_usage,
-        disk_usage=node.disk_usage,
-    )
+def heartbeat_of(node: NodeInfo, seen_at: datetime | None = None) -> Heartbeat:
+    """Return the loads of a node as a heartbeat, of its own time unless another one is given."""
+    loads = {field: getattr(node, field) for field in LOADS}
+    return Heartbeat(node_id=node.node_id, seen_at=seen_at or node.last_heartbeat, **loads)
 
 
 def _by_fields(heartbeats: Sequence[Heartbeat], now: datetime, cluster_id: int) -> Iterable[list[dict[str, Any]]]:

@@ -5,21 +5,25 @@ Polling is the truth; what a commit of this process hands over only spares a pol
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import structlog
 
 from openclaw_store.database import Database
-from openclaw_store.domain.change import Change, Commit, Kind
+from openclaw_store.domain.change import Change, Commit
 from openclaw_store.domain.cluster import ClusterState
-from openclaw_store.errors import StoreError
+from openclaw_store.domain.node import NodeInfo
+from openclaw_store.errors import ClosedError, ResyncRequiredError, StoreError
 from openclaw_store.repositories import ClusterHead
-from openclaw_store.repositories.changes import entities
+from openclaw_store.repositories.nodes import LOADS, Heartbeat, heartbeat_of
+from openclaw_store.state.reading import News, read_state
+from openclaw_store.state.recent import RecentChanges
 from openclaw_store.unit_of_work import UnitOfWork
 
 _LOOK: Final = 0.02  # seconds between two looks at the database's change counter: a few microseconds each
+_FOLD: Final = 500  # heartbeats taken in without giving the event loop to others: some milliseconds
 _log = structlog.get_logger("openclaw_store")
 
 
@@ -35,7 +39,11 @@ class Feed:
         self._behind = False
         self._time = datetime.fromtimestamp(0, UTC), time.monotonic()
         self._polling = asyncio.Lock()
-        self._moved = asyncio.Condition()
+        self._moved = asyncio.Event()
+        self._stopped = False
+        self._recent = RecentChanges(0)
+        self.generation = 0
+        """Rises when the snapshot was read afresh, because the history did not lead on from it."""
         self._task: asyncio.Task[None] | None = None
         self._unfollow = database.follow(self._offer)
 
@@ -52,8 +60,10 @@ class Feed:
         self._task = asyncio.ensure_future(self._follow())
 
     async def stop(self) -> None:
-        """Stop following."""
+        """Stop following, and tell everyone who waits."""
         self._unfollow()
+        self._stopped = True
+        self._wake()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -94,29 +104,56 @@ class Feed:
                     await self._resync(uow, head)
                 elif head.revision > self.state.version:
                     await self._catch_up(uow, head, self.state)
-        async with self._moved:
-            self._moved.notify_all()
         return head.revision
 
     async def wait_for(self, revision: int) -> None:
-        """Return once the snapshot contains ``revision``; at once when it does."""
-        if self.state.version < revision:
-            async with self._moved:
-                await self._moved.wait_for(lambda: self.state.version >= revision)
+        """Return once the snapshot contains ``revision``; at once when it does. Raises ClosedError when stopped."""
+        await self._wait_until(lambda: self.state.version >= revision)
 
-    async def read(self, uow: UnitOfWork, head: ClusterHead) -> ClusterState:
-        """Return the whole state as it lies in the tables."""
-        return ClusterState.build(
-            version=head.revision,
-            token=head.token,
-            updated_at=head.changed_at,
-            quantum_us=self._database.policy.quantum_us,
-            nodes=await uow.nodes.get_all_nodes(),
-            tasks=await uow.tasks.list_live(),
-            task_counts=head.task_counts,
-            node_counts=head.node_counts,
-            configuration=head.configuration,
-        )
+    async def changes_after(self, revision: int, generation: int) -> Sequence[Change]:
+        """Wait for changes after ``revision``, and return the next whole revisions of them; the snapshot has them.
+
+        Raises ResyncRequiredError when the history does not lead on from there, ClosedError when stopped.
+        """
+        if revision > self.state.version and revision > await self.poll():
+            raise ResyncRequiredError(f"the history has not come to revision {revision} yet: read the state afresh")
+        while True:
+            await self._wait_until(lambda: self.state.version > revision or self.generation != generation)
+            found: Sequence[Change] | None = self._recent.after(revision)
+            if found is None and self.generation == generation:
+                found = await self._read_changes(revision)
+            if self.generation != generation:
+                raise ResyncRequiredError(
+                    f"the database was restored, or compacted beyond this reader: what followed revision {revision}"
+                    " cannot be told; read the state afresh"
+                )
+            if found:
+                return found
+
+    async def prove(self) -> list[str]:
+        """Return how snapshot, history and tables differ, each looked at in one and the same transaction."""
+        while True:
+            start = self.state
+            async with self._database.unit_of_work(read_only=True) as uow:
+                head = await uow.changes.head()
+                if not await self._is_rewritten(uow, head, start):
+                    followed = (await News.read(uow, head, start)).applied_to(start)
+                    stored = await read_state(uow, head, start.quantum_us)
+                    # Both are immutable: another thread may compare them while the event loop goes on.
+                    return await asyncio.to_thread(list, followed.differences(stored)) + await uow.changes.audit()
+            await self.poll()
+
+    async def reload_heartbeats(self) -> None:
+        """Take in the heartbeats that other processes have stored."""
+        async with self._database.unit_of_work(read_only=True) as uow:
+            nodes = await uow.nodes.get_all_nodes()
+        await self.fold([heartbeat_of(node) for node in nodes])
+
+    async def fold(self, heartbeats: Sequence[Heartbeat]) -> None:
+        """Take the loads and the times of stored heartbeats into the snapshot; they are not history."""
+        for first in range(0, len(heartbeats), _FOLD):
+            self._state = self.state.with_nodes(_heard(self.state, heartbeats[first : first + _FOLD]))
+            await asyncio.sleep(0)
 
     async def _is_rewritten(self, uow: UnitOfWork, head: ClusterHead, start: ClusterState) -> bool:
         version = start.version
@@ -125,39 +162,54 @@ class Feed:
         return version > 0 and await uow.changes.token_of(version) != start.token
 
     async def _resync(self, uow: UnitOfWork, head: ClusterHead) -> None:
-        before, state = self._state, await self.read(uow, head)
+        before, state = self._state, await read_state(uow, head, self._database.policy.quantum_us)
         # A commit that was handed over meanwhile is not in it: its revision is found missing by the next poll.
         self._behind = self._state is not before
         self._state, self._epoch, self._own = state, head.epoch, head.revision
+        self._recent = RecentChanges(head.revision)
         if before is not None:
+            self.generation += 1
             _log.warning("state_resynced", from_revision=before.version, to_revision=head.revision)
+        self._wake()
 
     async def _catch_up(self, uow: UnitOfWork, head: ClusterHead, start: ClusterState) -> None:
-        changes: list[Change] = []
-        while page := await uow.changes.since(changes[-1].revision if changes else start.version):
-            changes += page
-        tasks = await uow.tasks.get_many(entities(changes, Kind.TASK))
-        nodes = await uow.nodes.get_many(_nodes_of(changes))
+        news = await News.read(uow, head, start)
         if self.state is not start:
-            self._behind = self.state.version < head.revision  # commits of this process were handed over meanwhile
+            # Commits of this process were handed over meanwhile, or heartbeats taken in.
+            self._behind = self.state.version < head.revision
             return
-        commit = Commit(
-            revision=head.revision,
-            token=head.token,
-            at=head.changed_at,
-            changes=tuple(changes),
-            tasks={task_id: tasks.get(task_id) for task_id in entities(changes, Kind.TASK)},
-            nodes={node_id: nodes.get(node_id) for node_id in entities(changes, Kind.NODE)},
-            tallies={},
-        )
-        self._state = start.apply(commit).with_nodes(nodes)
+        self._state = news.applied_to(start)
+        self._recent.append(news.commit.changes)
+        self._wake()
 
     def _offer(self, commit: Commit) -> None:
         self._own = commit.revision
         if self._state is not None and commit.revision == self._state.version + 1:
             self._state = self._state.apply(commit)
+            self._recent.append(commit.changes)
+            self._wake()
         else:
             self._behind = True
+
+    async def _read_changes(self, revision: int) -> Sequence[Change]:
+        start = self.state
+        async with self._database.unit_of_work(read_only=True) as uow:
+            if not await self._is_rewritten(uow, await uow.changes.head(), start):
+                found = await uow.changes.since(revision)
+                return [change for change in found if change.revision <= start.version]
+        await self.poll()
+        return ()
+
+    async def _wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            if self._stopped:
+                raise ClosedError("the state manager is shut down")
+            await self._moved.wait()
+
+    def _wake(self) -> None:
+        """Let everyone look again who waits for the snapshot to move."""
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     async def _follow(self) -> None:
         polled = time.monotonic()
@@ -176,5 +228,15 @@ class Feed:
                 polled = time.monotonic()
 
 
-def _nodes_of(changes: Sequence[Change]) -> list[str]:
-    return list(dict.fromkeys(change.node_id for change in changes if change.node_id is not None))
+def _heard(state: ClusterState, heartbeats: Sequence[Heartbeat]) -> dict[str, NodeInfo]:
+    heard = {}
+    for beat in heartbeats:
+        node = state.nodes.get(beat.node_id)
+        if node is not None and beat.seen_at is not None and _is_news(node, beat.seen_at):
+            loads = {field: getattr(beat, field) for field in LOADS if getattr(beat, field) is not None}
+            heard[beat.node_id] = node.replace(last_heartbeat=beat.seen_at, **loads)
+    return heard
+
+
+def _is_news(node: NodeInfo, seen_at: datetime) -> bool:
+    return node.last_heartbeat is None or node.last_heartbeat < seen_at

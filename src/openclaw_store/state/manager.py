@@ -5,14 +5,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from openclaw_store.database import Database
+from openclaw_store.domain import checks
 from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.domain.task import Task
 from openclaw_store.errors import ClosedError, NodeNotFoundError, VerificationError
 from openclaw_store.repositories import steps
+from openclaw_store.repositories.nodes import Heartbeat
 from openclaw_store.repositories.placement import Assignment, Claim
 from openclaw_store.state.committer import Committer, Operation
 from openclaw_store.state.feed import Feed
+from openclaw_store.state.liveness import Liveness
+from openclaw_store.state.watch import Watch
 
 
 class StateManager:
@@ -24,13 +28,19 @@ class StateManager:
     Args:
         database: the store; opened by ``initialize()`` when it is not open yet.
         auto_sync_interval: seconds between polls when nothing tells of a change.
+        housekeeping_interval: seconds between two looks for lost nodes (``Policy.node_timeout``) and for expired
+            leases and timeouts; the history is compacted once a minute. None: only when you call for it.
     """
 
-    def __init__(self, database: Database, auto_sync_interval: float = 30) -> None:
+    def __init__(
+        self, database: Database, auto_sync_interval: float = 30, *, housekeeping_interval: float | None = 5.0
+    ) -> None:
         self._database = database
-        self._interval = auto_sync_interval
+        self._interval = checks.number(auto_sync_interval, "auto_sync_interval", least=0.001, most=checks.MAX_SECONDS)
+        self._housekeeping = checks.seconds(housekeeping_interval, "housekeeping_interval")
         self._feed: Feed | None = None
         self._committer: Committer | None = None
+        self._liveness: Liveness | None = None
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -53,15 +63,19 @@ class StateManager:
             await feed.stop()
             await self._database.close()
             raise
-        self._feed, self._committer = feed, Committer(self._database, feed.settle)
+        committer = Committer(self._database, feed.settle)
+        self._feed, self._committer = feed, committer
+        self._liveness = Liveness(self._database, feed, committer.run, self._housekeeping)
+        self._liveness.start()
 
     async def shutdown(self) -> None:
         """Finish what was accepted, stop, and close the database. May be called twice."""
-        feed, committer = self._feed, self._committer
-        if feed is None or committer is None:
+        feed, committer, liveness = self._feed, self._committer, self._liveness
+        if feed is None or committer is None or liveness is None:
             return
+        await liveness.stop()
         await committer.close()
-        self._feed = self._committer = None
+        self._feed = self._committer = self._liveness = None
         await feed.stop()
         await self._database.close()
 
@@ -86,7 +100,7 @@ class StateManager:
         node = self._following.state.nodes.get(node_id)
         if node is None:
             raise NodeNotFoundError(f"there is no node {node_id!r} in this cluster; it must register first")
-        return node
+        return self._listening.newest(node)
 
     async def get_task(self, task_id: str) -> Task:
         """Return a task; a finished one is read from the database. Raises TaskNotFoundError."""
@@ -144,6 +158,41 @@ class StateManager:
         stored: NodeInfo = await self._write(lambda uow: uow.nodes.delete(node_id))
         return stored
 
+    async def update_heartbeat(
+        self,
+        node_id: str,
+        *,
+        cpu_usage: float | None = None,
+        memory_usage: float | None = None,
+        disk_usage: float | None = None,
+        incarnation: int | None = None,
+    ) -> NodeInfo:
+        """Note that a node was heard of just now, and its loads in percent (None: as before).
+
+        It is taken into memory, and stored together with others within about a second, or by ``sync_to_database()``.
+        With the ``incarnation`` that the node got when it registered, a node that was lost or replaced since is told.
+
+        Raises:
+            NodeNotFoundError: the node is not registered.
+            NodeUnavailableError: it is offline: it was lost, and must register again.
+            StaleIncarnationError: ``incarnation`` is not the present one.
+        """
+        news = Heartbeat(node_id=node_id, cpu_usage=cpu_usage, memory_usage=memory_usage, disk_usage=disk_usage)
+        return await self._listening.beat(news, incarnation)
+
+    async def check_stale_nodes(self, timeout_seconds: float = 120) -> list[str]:
+        """Declare those nodes lost that were silent for longer than ``timeout_seconds``; return their ids, in order.
+
+        In the one transaction a lost node goes offline, its incarnation rises, and its tasks go back to the queue
+        or to their end; its late reports are refused.
+
+        Nobody is declared lost because we were slow: nothing happens until this StateManager has listened for
+        ``timeout_seconds`` with hardly a gap. It has gaps before its start, while the event loop stalls or heartbeats
+        cannot be stored, and where the database's clock jumps. When more than a third of the nodes are silent at
+        once, they must be so again in a later call, at least a quarter of ``timeout_seconds`` after the first.
+        """
+        return await self._listening.check(timeout_seconds)
+
     # Writes of tasks
 
     async def add_task(self, task: Task) -> Task:
@@ -200,32 +249,46 @@ class StateManager:
         stored: Task = await self._write(steps.releasing(task_id, attempt))
         return stored
 
+    async def expire_tasks(self) -> list[Task]:
+        """Take back held tasks whose lease or ``timeout`` has run out; return those that changed hands or ended.
+
+        A running task past its ``timeout`` ends as timeout, or is retried. One that was not started in time
+        (``Policy.start_lease``) goes back to the queue.
+        """
+        return await self._listening.expire()
+
     # Keeping in step
 
     async def sync_to_database(self) -> None:
-        """Return when everything that was accepted is durable."""
+        """Return when everything that was accepted, heartbeats too, is durable."""
+        await self._listening.flush()
         await self._committing.flush()
 
     async def refresh_from_database(self) -> None:
-        """Return when everything that anyone committed before the call is in the snapshot."""
-        await self._following.catch_up()
+        """Return when everything that anyone committed before the call, heartbeats too, is in the snapshot."""
+        feed = self._following
+        await feed.catch_up()
+        await feed.reload_heartbeats()
 
     async def wait_for(self, revision: int) -> None:
         """Return when the snapshot contains ``revision``."""
         await self._following.wait_for(revision)
 
-    async def verify(self) -> None:
-        """Prove that the snapshot equals the tables. Raises VerificationError naming the first difference."""
+    def watch(self, since: int | None = None) -> Watch:
+        """Return an endless async iterator over the changes after revision ``since``; None: after the snapshot.
+
+        ``Watch`` says what is promised and how to go on after a break.
+        """
         feed = self._following
-        while True:
-            await feed.catch_up()
-            state = feed.state
-            async with self._database.unit_of_work(read_only=True) as uow:
-                head = await uow.changes.head()
-                if head.revision == state.version:
-                    stored = await feed.read(uow, head)
-                    break
-        for difference in state.differences(stored):
+        return Watch(feed, feed.state.version if since is None else checks.whole(since, "since", most=(1 << 63) - 2))
+
+    async def verify(self) -> None:
+        """Prove that snapshot, history, counters and tables tell the same story, at one moment.
+
+        It passes over everything that is stored; others go on meanwhile. Raises VerificationError, which names the
+        first difference.
+        """
+        for difference in await self._following.prove():
             raise VerificationError(difference)
 
     async def _write(self, operation: Operation) -> Any:
@@ -236,6 +299,12 @@ class StateManager:
         if self._feed is None:
             raise ClosedError("the state manager is not open: await initialize() first")
         return self._feed
+
+    @property
+    def _listening(self) -> Liveness:
+        if self._liveness is None:
+            raise ClosedError("the state manager is not open: await initialize() first")
+        return self._liveness
 
     @property
     def _committing(self) -> Committer:

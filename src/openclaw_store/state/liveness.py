@@ -1,0 +1,243 @@
+"""Heartbeats, lost nodes, expired leases: what the passing of time does to a cluster.
+
+Heartbeats are taken into memory and stored in batches. All decisions compare database time with database time; the
+local monotonic clock only measures for how long we were listening.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from openclaw_store.database import Database
+from openclaw_store.domain import checks
+from openclaw_store.domain.node import NodeInfo, NodeStatus
+from openclaw_store.domain.task import Task
+from openclaw_store.errors import NodeNotFoundError, NodeUnavailableError, StaleIncarnationError, StoreError
+from openclaw_store.repositories.nodes import LOADS, Heartbeat
+from openclaw_store.state.attention import Attention
+from openclaw_store.state.committer import Operation
+from openclaw_store.state.feed import Feed
+from openclaw_store.unit_of_work import UnitOfWork
+
+_PULSE: Final = 0.25  # seconds between two looks at whether the event loop is still on time
+_FLUSH: Final = 0.5  # seconds between two batches of heartbeats
+_COMPACT: Final = 60.0  # seconds between two compactions of the history
+_MANY: Final = 1 / 3  # of the nodes: to lose more at once needs a second look
+_EXPIRE_LIMIT: Final = 1000
+_log = structlog.get_logger("openclaw_store")
+
+
+class Beat(msgspec.Struct, frozen=True):
+    """A heartbeat that is not stored yet; ``heard`` is monotonic."""
+
+    news: Heartbeat
+    incarnation: int
+    heard: float
+
+    def after(self, older: "Beat | None") -> "Beat":
+        """Return this beat, with the loads of an ``older`` one where it brings none."""
+        if older is None:
+            return self
+        known = {field: getattr(older.news, field) for field in LOADS if getattr(self.news, field) is None}
+        return msgspec.structs.replace(self, news=msgspec.structs.replace(self.news, **known))
+
+
+class Liveness:
+    """Keeps track of who is alive, and takes back what the silent ones hold."""
+
+    def __init__(
+        self,
+        database: Database,
+        feed: Feed,
+        commit: Callable[[Operation], Awaitable[Any]],
+        interval: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._feed = feed
+        self._commit = commit
+        self._interval = interval
+        self._clock = clock
+        self._attention = Attention(clock())
+        self._beats: dict[str, Beat] = {}
+        self._flushing = asyncio.Lock()
+        self._failing_since: float | None = None
+        self._times: tuple[float, float] | None = None
+        self._suspects: dict[str, float] = {}
+        self._loops: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to store heartbeats and, unless that is turned off, to keep house."""
+        loops = [self._listen(), self._repeat(_FLUSH, self.flush)]
+        if self._interval is not None:
+            loops += [self._repeat(self._interval, self._keep_house), self._repeat(_COMPACT, self._compact)]
+        self._loops = [asyncio.ensure_future(loop) for loop in loops]
+
+    async def stop(self) -> None:
+        """Stop, and store the heartbeats that were accepted, if that can be done."""
+        for loop in self._loops:
+            loop.cancel()
+        if self._loops:
+            await asyncio.wait(self._loops)
+        await self._guarded(self.flush)
+
+    # Heartbeats
+
+    async def beat(self, news: Heartbeat, incarnation: int | None) -> NodeInfo:
+        """Take in a heartbeat. See ``StateManager.update_heartbeat``."""
+        try:
+            return self._accept(news, incarnation)
+        except StoreError:
+            # Another process may have registered the node a moment ago.
+            await self._feed.catch_up()
+            return self._accept(news, incarnation)
+
+    def newest(self, node: NodeInfo) -> NodeInfo:
+        """Return the node with the loads of a heartbeat that is not stored yet, if there is one."""
+        beat = self._beats.get(node.node_id)
+        return node if beat is None or beat.incarnation != node.incarnation else self._merged(node, beat)
+
+    async def flush(self) -> None:
+        """Store the heartbeats that were accepted before the call. Raises DatabaseError; they are kept then."""
+        async with self._flushing:
+            taken = dict(self._beats)
+            if not taken:
+                return
+            try:
+                stored = await self._commit(lambda uow: self._store(uow, taken.values()))
+            except StoreError:
+                if self._failing_since is None:
+                    self._failing_since = self._clock()
+                raise
+            if self._failing_since is not None:
+                self._attention.missed(self._clock(), self._clock() - self._failing_since)
+                self._failing_since = None
+            await self._feed.fold(stored)
+            for node_id, beat in taken.items():
+                if self._beats.get(node_id) is beat:
+                    del self._beats[node_id]
+
+    # Lost nodes and expired leases
+
+    async def check(self, timeout_seconds: float) -> list[str]:
+        """Declare silent nodes lost. See ``StateManager.check_stale_nodes``."""
+        timeout = checks.number(timeout_seconds, "timeout_seconds", least=0, most=checks.MAX_SECONDS)
+        await self.flush()
+        async with self._database.unit_of_work(read_only=True) as uow:
+            self._compare_clocks((await uow.now()).timestamp())
+            stale = [node.node_id for node in await uow.nodes.find_stale_nodes(timeout)]
+            counts = (await uow.changes.head()).node_counts
+        chosen = self._judged(stale, sum(counts.values()) - counts[NodeStatus.OFFLINE], timeout)
+        if not chosen:
+            return []
+        lost: list[NodeInfo] = await self._commit(lambda uow: uow.nodes.mark_lost(chosen, timeout))
+        for node in lost:
+            self._suspects.pop(node.node_id, None)
+            _log.warning("node_lost", node_id=node.node_id, incarnation=node.incarnation)
+        return [node.node_id for node in lost]
+
+    async def expire(self) -> list[Task]:
+        """Take back tasks whose time has run out. See ``StateManager.expire_tasks``."""
+        await self.flush()
+        taken: list[Task] = []
+        while True:
+            batch: list[Task] = await self._commit(lambda uow: uow.tasks.expire(_EXPIRE_LIMIT))
+            taken += batch
+            if len(batch) < _EXPIRE_LIMIT:
+                break
+        if taken:
+            _log.info("tasks_expired", count=len(taken))
+        return taken
+
+    # Helpers
+
+    def _accept(self, news: Heartbeat, incarnation: int | None) -> NodeInfo:
+        node = self._feed.state.nodes.get(news.node_id)
+        if node is None:
+            raise NodeNotFoundError(f"there is no node {news.node_id!r} in this cluster; it must register first")
+        if incarnation is not None and incarnation != node.incarnation:
+            raise StaleIncarnationError(
+                f"node {node.node_id!r} is at incarnation {node.incarnation}, the heartbeat came from {incarnation}."
+                " Drop all work and register again"
+            )
+        if node.status is NodeStatus.OFFLINE:
+            raise NodeUnavailableError(f"node {node.node_id!r} is offline: it was lost and must register again")
+        beat = Beat(news, node.incarnation, self._clock()).after(self._beats.get(node.node_id))
+        self._beats[node.node_id] = beat
+        return self._merged(node, beat)
+
+    def _merged(self, node: NodeInfo, beat: Beat) -> NodeInfo:
+        loads = {field: getattr(beat.news, field) for field in LOADS if getattr(beat.news, field) is not None}
+        heard = self._feed.now - timedelta(seconds=self._clock() - beat.heard)
+        return node.replace(last_heartbeat=heard, **loads)
+
+    async def _store(self, uow: UnitOfWork, beats: Iterable[Beat]) -> list[Heartbeat]:
+        now, here = await uow.now(), self._clock()
+        stored = [
+            msgspec.structs.replace(beat.news, seen_at=now - timedelta(seconds=here - beat.heard)) for beat in beats
+        ]
+        await uow.nodes.update_heartbeats(stored)
+        return stored
+
+    def _judged(self, stale: list[str], alive: int, timeout: float) -> list[str]:
+        """Return which of the ``stale`` nodes may be declared lost now."""
+        now = self._clock()
+        if not self._attention.suffices(now, timeout):
+            self._suspects.clear()
+            if stale:
+                _log.info("lost_nodes_held_back", reason="not listening for long enough", count=len(stale))
+            return []
+        self._suspects = {node_id: self._suspects.get(node_id, now) for node_id in stale}
+        if len(stale) <= alive * _MANY:
+            return stale
+        certain = [node_id for node_id, since in self._suspects.items() if now - since >= timeout / 4]
+        if len(certain) < len(stale):
+            _log.warning("lost_nodes_held_back", reason="more than a third at once", count=len(stale) - len(certain))
+        return certain
+
+    def _compare_clocks(self, stored: float) -> None:
+        """Note a jump of the database's clock against the local monotonic one."""
+        here = self._clock()
+        if self._times is not None:
+            jump = abs((stored - self._times[0]) - (here - self._times[1]))
+            if jump > _PULSE:
+                self._attention.missed(here, jump)
+                _log.warning("clock_jumped", seconds=round(jump, 3))
+        self._times = stored, here
+
+    async def _listen(self) -> None:
+        while True:
+            before = self._clock()
+            await asyncio.sleep(_PULSE)
+            late = self._clock() - before - _PULSE
+            if late > _PULSE:
+                self._attention.missed(self._clock(), late)
+                _log.warning("event_loop_stalled", seconds=round(late, 3))
+
+    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            await self._guarded(work)
+
+    async def _guarded(self, work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await work()
+        except StoreError as error:
+            _log.warning("housekeeping_failed", code=error.code)
+        except Exception:  # noqa: BLE001 - logged; the next round may succeed
+            _log.exception("housekeeping_broken")
+
+    async def _keep_house(self) -> None:
+        if self._database.policy.node_timeout is not None:
+            await self.check(self._database.policy.node_timeout)
+        await self.expire()
+
+    async def _compact(self) -> None:
+        policy = self._database.policy
+        if policy.history_seconds is not None:
+            await self._database.compact_history(policy.history_revisions, policy.history_seconds)

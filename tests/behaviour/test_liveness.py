@@ -1,0 +1,296 @@
+"""Heartbeats, lost nodes and expired leases in the StateManager (rules 10 to 13)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+import structlog
+
+from behaviour.test_tasks import node, task
+from conftest import Store
+from openclaw_store import NodeStatus, Policy, StateManager, Task, TaskStatus
+from openclaw_store.domain.checks import moment_of
+from openclaw_store.errors import (
+    DatabaseError,
+    NodeNotFoundError,
+    NodeUnavailableError,
+    StaleAttemptError,
+    StaleIncarnationError,
+    ValidationError,
+)
+from openclaw_store.repositories import NodeRepository
+from openclaw_store.state.attention import Attention
+from openclaw_store.state.liveness import Liveness
+
+
+class Coordinator:
+    """A StateManager without housekeeping of its own, whose two clocks the test moves."""
+
+    def __init__(self, store: Store, manager: StateManager) -> None:
+        self.store = store
+        self.manager = manager
+        self.here = 1000.0
+        self.restart()
+
+    def restart(self) -> None:
+        listening = self.manager._listening
+        listening._clock = lambda: self.here
+        listening._attention = Attention(self.here)
+        listening._times = None
+
+    @property
+    def listening(self) -> Liveness:
+        return self.manager._listening
+
+    def pass_time(self, seconds: float) -> None:
+        self.here += seconds
+        self.store.advance(seconds)
+
+    async def register(self, count: int) -> list[str]:
+        names = [f"n{number}" for number in range(count)]
+        for name in names:
+            await self.manager.add_node(node(name))
+        return names
+
+    async def hear(self, names: list[str]) -> None:
+        for name in names:
+            await self.manager.update_heartbeat(name)
+
+    async def held_by(self, node_id: str) -> Task:
+        """Have the node run a task."""
+        await self.manager.add_task(task(f"of_{node_id}"))
+        (claimed,) = await self.manager.claim_tasks(node_id, start=True)
+        return claimed
+
+
+@pytest.fixture
+async def coordinator(store: Store) -> AsyncIterator[Coordinator]:
+    async with StateManager(store.database, housekeeping_interval=None) as manager:
+        for loop in manager._listening._loops:
+            loop.cancel()  # the tests decide when heartbeats are stored
+        yield Coordinator(store, manager)
+
+
+async def test_a_heartbeat_is_seen_at_once_and_stored_in_a_batch(coordinator: Coordinator) -> None:
+    await coordinator.register(2)
+    version = coordinator.manager.version
+    coordinator.pass_time(10)
+    await coordinator.manager.refresh_from_database()
+    told = await coordinator.manager.update_heartbeat("n0", cpu_usage=40, memory_usage=50)
+    assert (told.cpu_usage, told.memory_usage, told.disk_usage) == (40, 50, 0)
+    assert (await coordinator.manager.get_node("n0")).cpu_usage == 40
+    coordinator.pass_time(1)
+    await coordinator.manager.update_heartbeat("n0", disk_usage=60)
+    coordinator.pass_time(2)
+    await coordinator.manager.sync_to_database()
+    async with coordinator.store.unit() as uow:
+        stored = await uow.nodes.get("n0")
+    assert (stored.cpu_usage, stored.memory_usage, stored.disk_usage) == (40, 50, 60)
+    assert stored.last_heartbeat == moment_of(coordinator.store.now) - timedelta(seconds=2)
+    assert (await coordinator.manager.get_state()).nodes["n0"] == stored
+    assert coordinator.manager.version == version
+
+
+async def test_heartbeats_are_stored_without_being_asked_for(store: Store) -> None:
+    async with StateManager(store.database) as manager:
+        await manager.add_node(node())
+        store.advance(5)
+        await manager.update_heartbeat("n1", cpu_usage=7)
+        async with asyncio.timeout(10):
+            while True:
+                async with store.database.unit_of_work(read_only=True) as uow:
+                    if (await uow.nodes.get("n1")).cpu_usage == 7:
+                        break
+                await asyncio.sleep(0.01)
+
+
+async def test_a_heartbeat_of_a_node_that_is_not_what_it_thinks_is_refused(coordinator: Coordinator) -> None:
+    with pytest.raises(NodeNotFoundError):
+        await coordinator.manager.update_heartbeat("n0")
+    await coordinator.register(1)
+    with pytest.raises(ValidationError):
+        await coordinator.manager.update_heartbeat("n0", cpu_usage=101)
+    await coordinator.manager.update_heartbeat("n0", incarnation=1)
+    await coordinator.manager.update_node_status("n0", NodeStatus.OFFLINE)
+    with pytest.raises(StaleIncarnationError):
+        await coordinator.manager.update_heartbeat("n0", incarnation=1)
+    with pytest.raises(NodeUnavailableError):
+        await coordinator.manager.update_heartbeat("n0")
+    async with coordinator.store.unit() as uow:
+        with pytest.raises(NodeUnavailableError):
+            await uow.nodes.update_heartbeat("n0")
+
+
+async def test_a_node_that_another_process_registered_is_known(coordinator: Coordinator) -> None:
+    feed = coordinator.manager._following
+    assert feed._task is not None
+    feed._task.cancel()  # nothing polls by itself now
+    async with coordinator.store.unit() as uow:
+        feed._unfollow()
+        await uow.nodes.create(node("theirs"))
+    feed._unfollow = lambda: None
+    assert (await coordinator.manager.update_heartbeat("theirs", cpu_usage=3)).cpu_usage == 3
+
+
+async def test_a_silent_node_is_lost_and_its_tasks_go_back_in_the_same_revision(coordinator: Coordinator) -> None:
+    names = await coordinator.register(4)
+    held = await coordinator.held_by("n0")
+    coordinator.pass_time(121)
+    await coordinator.hear(names[1:])
+    coordinator.store.commits.clear()
+    assert await coordinator.manager.check_stale_nodes() == ["n0"]
+    (commit,) = coordinator.store.commits
+    assert {change.entity_id for change in commit.changes} == {"n0", held.task_id}
+    lost = await coordinator.manager.get_node("n0")
+    assert (lost.status, lost.incarnation, lost.running_tasks) == (NodeStatus.OFFLINE, 2, 0)
+    again = await coordinator.manager.get_task(held.task_id)
+    assert (again.status, again.assigned_node) == (TaskStatus.PENDING, None)
+    with pytest.raises(StaleAttemptError):
+        await coordinator.manager.complete_task(held.task_id, held.attempt)
+    assert await coordinator.manager.check_stale_nodes() == []
+    await coordinator.manager.verify()
+
+
+async def test_nobody_is_lost_right_after_a_start(coordinator: Coordinator) -> None:
+    names = await coordinator.register(4)
+    coordinator.pass_time(500)
+    coordinator.restart()
+    await coordinator.hear(names[1:])
+    assert await coordinator.manager.check_stale_nodes() == []
+    coordinator.pass_time(119)
+    await coordinator.hear(names[1:])
+    assert await coordinator.manager.check_stale_nodes() == []
+    coordinator.pass_time(1)
+    assert await coordinator.manager.check_stale_nodes() == ["n0"]
+
+
+async def test_nobody_is_lost_because_the_event_loop_stalled(coordinator: Coordinator) -> None:
+    names = await coordinator.register(4)
+    coordinator.pass_time(500)
+    await coordinator.hear(names[1:])
+    coordinator.listening._attention.missed(coordinator.here, 31)
+    assert await coordinator.manager.check_stale_nodes() == []
+    coordinator.pass_time(120)
+    await coordinator.hear(names[1:])
+    assert await coordinator.manager.check_stale_nodes() == ["n0"]
+
+
+async def test_a_stalled_event_loop_is_noticed(coordinator: Coordinator) -> None:
+    with structlog.testing.capture_logs() as logs:
+        listening = asyncio.ensure_future(coordinator.listening._listen())
+        await asyncio.sleep(0)
+        coordinator.here += 40
+        async with asyncio.timeout(10):
+            while not logs:  # noqa: ASYNC110 - a log entry cannot be waited for
+                await asyncio.sleep(0.01)
+        listening.cancel()
+        await asyncio.wait({listening})
+    assert logs[0]["event"] == "event_loop_stalled"
+    assert not coordinator.listening._attention.suffices(coordinator.here + 110, 120)
+    assert not coordinator.listening._attention.suffices(coordinator.here, 120)
+
+
+async def test_nobody_is_lost_because_the_clock_jumped(coordinator: Coordinator) -> None:
+    await coordinator.register(4)
+    coordinator.pass_time(200)
+    await coordinator.hear(["n0", "n1", "n2"])
+    assert await coordinator.manager.check_stale_nodes(300) == []
+    coordinator.store.advance(3600)
+    assert await coordinator.manager.check_stale_nodes(120) == []
+    await coordinator.hear(["n0", "n1", "n2"])
+    coordinator.pass_time(119)
+    assert await coordinator.manager.check_stale_nodes(120) == []
+
+
+async def test_nobody_is_lost_because_heartbeats_could_not_be_stored(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = await coordinator.register(4)
+    coordinator.pass_time(200)
+    await coordinator.hear(names)
+
+    async def refuse(nodes: NodeRepository, heartbeats: object) -> int:
+        raise DatabaseError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NodeRepository, "update_heartbeats", refuse)
+        with pytest.raises(DatabaseError):
+            await coordinator.manager.check_stale_nodes()
+        coordinator.pass_time(60)
+    # What was accepted is kept, and stored as of when it was heard.
+    assert await coordinator.manager.check_stale_nodes() == []
+    coordinator.pass_time(61)
+    await coordinator.hear(names[1:])
+    assert await coordinator.manager.check_stale_nodes() == []
+    coordinator.pass_time(60)
+    await coordinator.hear(names[1:])
+    assert await coordinator.manager.check_stale_nodes() == ["n0"]
+
+
+async def test_more_than_a_third_at_once_needs_a_second_look(coordinator: Coordinator) -> None:
+    names = await coordinator.register(6)
+    coordinator.pass_time(121)
+    await coordinator.hear(names[3:])
+    assert await coordinator.manager.check_stale_nodes() == []
+    coordinator.pass_time(29)
+    await coordinator.hear(["n0"])
+    assert await coordinator.manager.check_stale_nodes() == ["n1", "n2"]  # n0 is back: two are no more than a third
+    coordinator.pass_time(130)
+    await coordinator.hear(["n5"])
+    assert await coordinator.manager.check_stale_nodes() == []
+    coordinator.pass_time(29)
+    assert await coordinator.manager.check_stale_nodes() == []
+    coordinator.pass_time(1)
+    assert await coordinator.manager.check_stale_nodes() == ["n0", "n3", "n4"]
+
+
+async def test_a_heartbeat_that_arrives_before_the_decision_wins(coordinator: Coordinator) -> None:
+    await coordinator.register(4)
+    coordinator.pass_time(121)
+    await coordinator.hear(["n0", "n1", "n2", "n3"])
+    assert await coordinator.manager.check_stale_nodes() == []
+
+
+async def test_tasks_are_taken_back_when_their_time_is_up(coordinator: Coordinator) -> None:
+    coordinator.store.policy = Policy(start_lease=10)
+    await coordinator.manager.add_node(node(slots=3))
+    await coordinator.manager.add_tasks([task("a"), task("b", timeout=5, max_retries=0), task("c")])
+    await coordinator.manager.claim_tasks("n1", 3)
+    await coordinator.manager.start_task("b", 1)
+    await coordinator.manager.start_task("c", 1)
+    coordinator.pass_time(11)
+    taken = await coordinator.manager.expire_tasks()
+    assert {one.task_id: one.status for one in taken} == {"a": TaskStatus.PENDING, "b": TaskStatus.TIMEOUT}
+    assert (await coordinator.manager.get_task("c")).status is TaskStatus.RUNNING
+    await coordinator.manager.verify()
+
+
+async def test_the_house_is_kept_without_being_asked_for(store: Store) -> None:
+    store.policy = Policy(start_lease=10, node_timeout=0.05)
+    async with StateManager(store.database, housekeeping_interval=0.01) as manager:
+        await manager.add_node(node("n0"))
+        await manager.add_task(task("a"))
+        await manager.claim_tasks("n0")
+        watch = manager.watch()
+        store.advance(11)
+        async with asyncio.timeout(20):
+            assert (await anext(watch)).new_status == "pending"
+            while (await manager.get_node("n0")).status is not NodeStatus.OFFLINE:
+                store.advance(0.05)  # this store's clock stands still by itself, which would count as a jump
+                await asyncio.sleep(0.05)
+
+
+def test_attention_adds_up_the_gaps() -> None:
+    attention = Attention(0)
+    assert not attention.suffices(99, 100)
+    assert attention.suffices(100, 100)
+    attention.missed(150, 20)
+    assert attention.suffices(160, 100)
+    attention.missed(170, 6)
+    assert not attention.suffices(170, 100)
+    assert attention.suffices(250, 100)
+    for moment in range(1000, 1200):
+        attention.missed(moment, 0.2)
+    assert attention.suffices(1200, 300)
+    assert not attention.suffices(1200, 150)  # the oldest gaps were added up: they weigh as if they were younger

@@ -1,7 +1,7 @@
 """How Sphinx builds these pages; nothing is fetched while it does."""  # noqa: INP001
 
 from importlib.metadata import version as installed_version
-from typing import Final
+from typing import Any, Final
 
 project = "openclaw_store"
 author = "the OpenClaw authors"
@@ -30,3 +30,14 @@ napoleon_use_ivar = True  # an attribute of its own for each field would be list
 python_use_unqualified_type_names = True
 
 pygments_style: Final = "friendly"
+
+
+def begin_with_nothing(_app: Any, what: str, _name: str, _thing: Any, _options: Any, lines: list[str]) -> None:
+    """Keep napoleon from taking what stands before a colon, in an attribute's docstring, for its type."""
+    if what in {"attribute", "property"}:
+        lines.insert(0, "\\ ")  # an escaped space: a line that reStructuredText drops
+
+
+def setup(app: Any) -> None:
+    """Let Sphinx call the function above before napoleon."""
+    app.connect("autodoc-process-docstring", begin_with_nothing, priority=400)

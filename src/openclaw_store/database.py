@@ -24,6 +24,7 @@ from openclaw_store.engines import Engine, EngineOptions, Failure, Progress, mak
 from openclaw_store.errors import ClosedError, NotFoundError, StoreError
 from openclaw_store.models import ClusterModel, table_of
 from openclaw_store.repositories import RequirementCatalogue, Scope
+from openclaw_store.repositories.guard import StoreSession
 from openclaw_store.unit_of_work import UnitOfWork
 
 T = TypeVar("T")
@@ -137,14 +138,14 @@ class Database:
             raise ClosedError(f"{self!r} is not open: await initialize() first")
         pool = self.engine.reader if read_only else self.engine.writer
         scope = Scope(
-            session=AsyncSession(pool, expire_on_commit=False, autoflush=False),
+            session=AsyncSession(pool, sync_session_class=StoreSession, expire_on_commit=False, autoflush=False),
             engine=self.engine,
             cluster_id=self._cluster_id,
             policy=self.policy,
             max_payload_bytes=self._max_payload_bytes,
             catalogue=self._catalogue,
         )
-        return UnitOfWork(scope, self._publish)
+        return UnitOfWork(scope, self._publish, self._is_stored)
 
     async def run(self, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         """Run ``work`` in a unit of work and commit; run it again, whole, when somebody else was in the way.
@@ -252,6 +253,14 @@ class Database:
         """Call ``follower`` with every commit of this Database, right after it; return what ends that."""
         self._followers.append(follower)
         return lambda: self._followers.remove(follower)
+
+    async def _is_stored(self, commit: Commit) -> bool | None:
+        try:
+            async with self.unit_of_work() as uow:
+                return await uow.changes.settle(commit.revision, commit.token)
+        except StoreError as error:
+            _log.warning("commit_unresolved", code=error.code)
+            return None
 
     def _publish(self, commit: Commit) -> None:
         for follower in list(self._followers):

@@ -1,11 +1,12 @@
 """One transaction: its repositories, its changes, and the revision that it is given."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self
 
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,7 +16,9 @@ from openclaw_store.errors import ClosedError, CommitUnknownError
 from openclaw_store.repositories import ChangeRepository, NodeRepository, Scope, TaskRepository
 
 _UNKNOWN: Final = frozenset({Failure.STORAGE, Failure.DISCONNECT})
-"""After these at COMMIT nobody can tell whether it happened."""
+"""After these at COMMIT its answer does not tell whether it happened."""
+
+_log = structlog.get_logger("openclaw_store")
 
 
 class UnitOfWork:
@@ -23,12 +26,20 @@ class UnitOfWork:
 
     Attributes:
         tasks, nodes, changes: the repositories, all in this transaction.
-        session: for your own ``select()`` in the same transaction.
+        session: for your own ``select()`` in the same transaction, and writes to tables of your own. Writes to the
+            store's tables are refused with ValidationError: they would pass by the history.
     """
 
-    def __init__(self, scope: Scope, committed: Callable[[Commit], None]) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        committed: Callable[[Commit], None],
+        is_stored: Callable[[Commit], Awaitable[bool | None]],
+    ) -> None:
         self._scope = scope
         self._committed = committed
+        self._is_stored = is_stored
+        """Says whether a commit without an answer happened; None: that cannot be told."""
         self._ended = False
         self.session: AsyncSession = scope.session
         self.changes = ChangeRepository(scope)
@@ -60,7 +71,7 @@ class UnitOfWork:
 
         Cancelling waits for a COMMIT that is under way, so that its outcome is known, and is then passed on.
 
-        Raises CommitUnknownError when the storage failed at the COMMIT: the outcome cannot be told.
+        Raises CommitUnknownError when the answer to the COMMIT was lost and the outcome could not be learnt since.
         """
         if self._ended:
             raise ClosedError("this unit of work has ended; begin another")
@@ -88,7 +99,7 @@ class UnitOfWork:
         return commit
 
     async def _finish(self, commit: Commit | None) -> None:
-        ending = asyncio.ensure_future(self._end())
+        ending = asyncio.ensure_future(self._end(commit))
         try:
             await asyncio.shield(ending)
         except asyncio.CancelledError:
@@ -98,17 +109,25 @@ class UnitOfWork:
             raise
         self._publish(commit)
 
-    async def _end(self) -> None:
+    async def _end(self, commit: Commit | None) -> None:
         try:
             await self.session.commit()
         except (SQLAlchemyError, OSError) as error:
-            if self._scope.engine.classify(error) in _UNKNOWN:
-                raise CommitUnknownError(
-                    "the answer to a COMMIT was lost: the unit is stored wholly or not at all; read before repeating it"
-                ) from error
-            raise self._scope.engine.translate(error) from error
+            await self.session.close()
+            if self._scope.engine.classify(error) not in _UNKNOWN or await self._is_lost(commit, error):
+                raise self._scope.engine.translate(error) from error
         finally:
             await self.session.close()
+
+    async def _is_lost(self, commit: Commit | None, error: Exception) -> bool:
+        """Return whether a commit without an answer did not happen. Raises CommitUnknownError."""
+        stored = None if commit is None else await self._is_stored(commit)
+        if stored is None:
+            raise CommitUnknownError(
+                "the answer to a COMMIT was lost: the unit is stored wholly or not at all; read before repeating it"
+            ) from error
+        _log.warning("commit_resolved", stored=stored)
+        return not stored
 
     def _publish(self, commit: Commit | None) -> None:
         if commit is not None:

@@ -13,7 +13,6 @@ from openclaw_store.domain.change import Commit
 from openclaw_store.errors import (
     BackupError,
     ClosedError,
-    CommitUnknownError,
     NotFoundError,
     ReadOnlyError,
     StorageFullError,
@@ -149,18 +148,3 @@ async def test_a_full_database_refuses_the_unit_and_goes_on(store: Store) -> Non
         await connection.exec_driver_sql(f"PRAGMA max_page_count = {pages * 100}")
     await put(store, task("a"))
     assert [commit.revision for commit in store.commits] == [1]
-
-
-async def test_a_storage_error_at_the_commit_is_reported_as_unknown(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def lose_the_answer() -> None:
-        raise OSError(errno.EIO, "the disk is gone")
-
-    uow = store.unit()
-    with pytest.raises(CommitUnknownError):
-        async with uow:
-            await uow.tasks.create(task("a"))
-            monkeypatch.setattr(uow.session, "commit", lose_the_answer)
-    assert store.commits == []
-    await put(store, task("b"))

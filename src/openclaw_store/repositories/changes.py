@@ -40,6 +40,11 @@ _ADVANCE: Final = (
     )
     .returning(_CLUSTERS.c.revision)
 )
+_DIRTY: Final = (
+    update(_CLUSTERS)
+    .where(_CLUSTERS.c.cluster_id == bindparam("cluster"))
+    .values(requirement_count=_CLUSTERS.c.requirement_count + bindparam("by"))
+)
 _INSERT: Final = insert(_CHANGES)
 _TALLY: Final = (
     update(_HEARTBEATS)
@@ -149,6 +154,18 @@ class ChangeRepository:
         audit = Audit(self._scope, head.revision, head.compact_revision, head.token)
         counts = {Kind.TASK: head.task_counts, Kind.NODE: head.node_counts}
         return [problem async for problem in audit.problems(counts)]
+
+    async def settle(self, revision: int, token: int) -> bool:
+        """Return whether the commit that was given ``revision`` and ``token`` is stored, for good.
+
+        The unit takes the cluster's row, for which a commit that is still under way must be waited for, and dirties
+        it: after a failed flush, SQLite's log may hold a whole commit that nobody sees, and that would come to life
+        in a recovery. The next commit, this unit's, overwrites it.
+        """
+        parameters = {"cluster": self._scope.cluster_id}
+        await self._scope.execute(_DIRTY, {**parameters, "by": 1})
+        await self._scope.execute(_DIRTY, {**parameters, "by": -1})
+        return await self.token_of(revision) == token
 
     async def record(self) -> Commit:
         """Write the unit's changes into the history, as the last statements before its COMMIT.

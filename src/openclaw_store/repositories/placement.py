@@ -18,7 +18,13 @@ from openclaw_store.domain import checks, lifecycle
 from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.domain.sorted_run import Ranked
 from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
-from openclaw_store.errors import NodeNotFoundError, NodeUnavailableError, StoreError, TaskNotFoundError
+from openclaw_store.errors import (
+    NodeNotFoundError,
+    NodeUnavailableError,
+    StoreError,
+    TaskNotFoundError,
+    ValidationError,
+)
 from openclaw_store.models import ClusterModel, RequirementModel, table_of
 from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, SELECT_TASKS, TASKS, node_of, task_of
 from openclaw_store.repositories.scope import Scope
@@ -113,9 +119,8 @@ class Placement:
     async def assign(self, pairs: Sequence[tuple[str, str]]) -> list[Assignment]:
         """Place chosen tasks on chosen nodes; each pair is judged after those before it."""
         now = await self._scope.now()
-        for task_id, node_id in pairs:
-            checks.identifier(task_id, "task_id")
-            checks.identifier(node_id, "node_id")
+        for pair in pairs:
+            _require_pair(pair)
         nodes = await self._lock_nodes([node_id for _, node_id in pairs])
         before = await self._tasks.locked([task_id for task_id, _ in pairs])
         free = {node_id: node.max_concurrent_tasks - node.running_tasks for node_id, node in nodes.items()}
@@ -291,6 +296,13 @@ def _pick(wish: Wish, heads: Mapping[int, list[Ranked]], free: dict[str, int]) -
         picked.append(best.pop()[1])
         free[wish.node.node_id] -= 1
     return picked
+
+
+def _require_pair(pair: object) -> None:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:  # noqa: PLR2004 - a pair
+        raise ValidationError("pairs", "must hold pairs of a task id and a node id")
+    checks.identifier(pair[0], "task_id")
+    checks.identifier(pair[1], "node_id")
 
 
 def _unknown(node_id: str) -> NodeNotFoundError:

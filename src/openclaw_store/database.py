@@ -107,7 +107,7 @@ class Database:
         if not self._create:
             self.require_existing()
         try:
-            await self.engine.open()
+            await self.engine.open(create=self._create)
             if self._auto_upgrade:
                 await migrations.upgrade(self.engine)
             await migrations.require_current(self.engine)

@@ -45,6 +45,21 @@ async def test_looking_creates_neither_a_database_nor_a_cluster(tmp_path: Path) 
         assert (await database.engine.facts())["journal_mode"] == "wal"
 
 
+async def test_looking_at_a_backup_leaves_every_byte_of_it_as_it_was(tmp_path: Path) -> None:
+    copy = tmp_path / "backup.db"
+    async with Database(tmp_path / "c.db") as database:
+        await database.run(lambda uow: uow.tasks.create(task("a")))
+        await database.backup(copy)
+    before = copy.read_bytes()
+    async with Database(copy, create=False, auto_upgrade=False) as database:
+        assert (await database.get_stats())["task_count"] == 1
+    assert copy.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.glob("*")) == ["backup.db", "c.db"]  # noqa: ASYNC240
+    async with Database(copy, create=False) as database:
+        await database.run(lambda uow: uow.tasks.create(task("b")))
+        assert (await database.engine.facts())["journal_mode"] == "wal"
+
+
 async def test_a_path_that_cannot_be_looked_at_is_not_taken_for_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ class Session(msgspec.Struct, frozen=True):
     async def opened(self) -> AsyncIterator[Database]:
         """Open the database whatever its schema and clusters; raises when there is none."""
         self.database.require_existing()
-        await self.database.engine.open()
+        await self.database.engine.open(create=False)
         try:
             yield self.database
         finally:

@@ -45,7 +45,7 @@ async def _environment(database: Database) -> Verdict:  # noqa: ARG001  # a prob
 
 async def _connection(database: Database) -> Verdict:
     database.require_existing()
-    await database.engine.open()
+    await database.engine.open(create=False)
     facts = await database.engine.facts()
     return Verdict("ok", f"{facts['database']}, {database.engine.url}")
 

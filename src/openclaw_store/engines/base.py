@@ -65,8 +65,11 @@ class Engine(Protocol):
         """Return whether there is something to open; True also where ``open()`` never creates anything."""
         ...
 
-    async def open(self) -> None:
-        """Check that the database can be opened; raises from the error tree and leaves nothing open if not."""
+    async def open(self, *, create: bool = True) -> None:
+        """Check that the database can be opened; raises from the error tree and leaves nothing open if not.
+
+        With ``create`` off nothing is created and nothing is written.
+        """
         ...
 
     async def close(self) -> None:

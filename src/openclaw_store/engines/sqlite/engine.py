@@ -69,8 +69,10 @@ class SqliteEngine:
             return True
         return True
 
-    async def open(self) -> None:
+    async def open(self, *, create: bool = True) -> None:
         """Create the file and its folder if they are missing, and check that it is a database that can be read.
+
+        With ``create`` off nothing is written: a file that somebody only looks at keeps its journal mode, too.
 
         Raises:
             ConfigurationError: the path is a folder, SQLite is too old, or has no write-ahead log here.
@@ -80,9 +82,9 @@ class SqliteEngine:
         """
         with self._translating():
             opening.require_library()
-            with opening.creating(self.path):
+            with opening.creating(self.path) if create else opening.existing(self.path):
                 self._closed = False
-                async with self._opened(self._recipe()) as connection:
+                async with self._opened(self._recipe(wal=create, query_only=not create)) as connection:
                     await connection.run(maintenance.probe)
 
     async def close(self) -> None:
@@ -232,6 +234,8 @@ class SqliteEngine:
         """Return the ``database``'s name and version, how it is written, and ``free_disk_space`` in bytes."""
         with self._translating():
             async with self.reader.connect() as connection:
+                # A connection learns of another's change of the mode only when it reads.
+                await connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
                 journal_mode = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one()
             return {
                 "database": f"SQLite {sqlite3.sqlite_version}",

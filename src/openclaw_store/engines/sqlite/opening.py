@@ -3,7 +3,7 @@
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -131,14 +131,17 @@ def creating(path: Path) -> Iterator[None]:
         raise
 
 
+def existing(path: Path) -> AbstractContextManager[None]:
+    """See that whatever lies at the path may be a database. Raises as ``creating``, of which it is the other half."""
+    _require_no_other_thing(path)
+    return nullcontext()
+
+
 class Created:
     """What had to be created for the file to be there: nothing, the file, or its folders as well."""
 
     def __init__(self, path: Path) -> None:
-        if path.exists() and not path.is_file():
-            kind = "a folder" if path.is_dir() else "not a regular file"
-            raise ConfigurationError(f"{path} is {kind}; name a file, such as {path / 'cluster.db'}")
-        require_plausible(path)
+        _require_no_other_thing(path)
         self._path = path
         self._folders: list[Path] = []
         self._is_new = False
@@ -166,6 +169,13 @@ class Created:
         with suppress(FileExistsError):
             os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644))
             self._is_new = True
+
+
+def _require_no_other_thing(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise ConfigurationError(f"{path} is {kind}; name a file, such as {path / 'cluster.db'}")
+    require_plausible(path)
 
 
 def require_plausible(path: Path) -> None:

@@ -10,7 +10,7 @@ release = version = installed_version("openclaw-store")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "dev"]
-nitpicky = False
+smartquotes = False  # it makes dashes of the options of commands
 
 html_theme = "furo"
 html_title = "openclaw_store"

@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import typer
+
 from openclaw_store import Database, Policy, StateManager, errors
+from openclaw_store.cli.app import app
 from openclaw_store.domain.task import TRANSITIONS
 from openclaw_store.engines import EngineOptions
 
@@ -55,12 +58,31 @@ def policy_table() -> Iterator[str]:
     yield from _settings(Policy, _described(Policy))
 
 
+def command_list() -> Iterator[str]:
+    """Yield a section for each command: what it does, an example, and its own arguments and options."""
+    commands = dict(_commands(typer.main.get_command(app), ()))
+    for words, command in commands.items():
+        yield from (f"## {' '.join(words)}", "", inspect.cleandoc(command.help), "")
+        yield from ("```console", f"$ {command.epilog.removeprefix('Example: ')}", "```", "")
+        own = [one for one in command.params if one.name not in _shared(commands.values())]
+        yield from _parameters(command, own)
+
+
+def shared_table() -> Iterator[str]:
+    """Yield a row for each option that every command takes."""
+    commands = [command for _, command in _commands(typer.main.get_command(app), ())]
+    shared = _shared(commands)
+    yield from _parameters(commands[0], [one for one in commands[0].params if one.name in shared])
+
+
 TABLES: Final[Mapping[str, Callable[[], Iterable[str]]]] = {
     "errors": error_table,
     "transitions": transition_table,
     "database": database_table,
     "manager": manager_table,
     "policy": policy_table,
+    "commands": command_list,
+    "shared-options": shared_table,
 }
 
 
@@ -97,6 +119,39 @@ def _settings(thing: Any, described: Mapping[str, str]) -> Iterator[str]:
     for parameter in inspect.signature(thing).parameters.values():
         default = "none: it must be given" if parameter.default is parameter.empty else f"`{parameter.default!r}`"
         yield from _row(f"`{parameter.name}`", default, described[parameter.name])
+
+
+def _commands(group: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every command that does something, by the words that call it."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*words, name))
+        elif not command.hidden:
+            yield (*words, name), command
+
+
+def _shared(commands: Iterable[Any]) -> set[str]:
+    return set.intersection(*({parameter.name for parameter in command.params} for command in commands))
+
+
+def _parameters(command: Any, parameters: Iterable[Any]) -> Iterator[str]:
+    """Yield the rows of arguments and options, described as ``--help`` does; nothing when there are none."""
+    context = command.context_class(command)
+    rows = [_parameter(one, context) for one in parameters if not getattr(one, "hidden", False)]
+    if rows:
+        yield from (*_row("argument or option", "what it does"), *_row("---", "---"))
+        for name, meaning in rows:
+            yield from _row(f"`{name}`", meaning)
+        yield ""
+
+
+def _parameter(parameter: Any, context: Any) -> tuple[str, str]:
+    name, meaning = parameter.get_help_record(context)
+    if parameter.param_type_name == "argument":
+        return name.split()[0] + ("..." if parameter.nargs < 0 else ""), meaning
+    for pattern, plain in ((r"<([\w|]+\|\w+)>", r"\1"), (r"<(int|float).*>", "N"), (r"<str>", "TEXT")):
+        name = re.sub(pattern, plain, name)
+    return name, meaning
 
 
 def _row(*cells: str) -> Iterator[str]:

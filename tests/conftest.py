@@ -8,21 +8,22 @@ import pytest
 from openclaw_store import Database, Policy, UnitOfWork
 from openclaw_store.domain.change import Commit
 from openclaw_store.engines import SqliteEngine
+from openclaw_store.testing import ScratchStore
 
-START = 1_700_000_000_000_000
 
-
-class Store:
-    """A scratch store whose clock stands still until a test moves it."""
+class Store(ScratchStore):
+    """A scratch store whose clock stands still until a test moves it, and that keeps what was committed."""
 
     def __init__(self, path: Path) -> None:
-        self.database = Database(path)
+        super().__init__(Database(path), frozen=True)
         assert isinstance(self.database.engine, SqliteEngine)
         self.engine = self.database.engine
         self.commits: list[Commit] = []
-        self.now = START
-        self.engine.clock = lambda: self.now
         self.database.follow(self.commits.append)
+
+    @property
+    def now(self) -> int:
+        return self.engine.clock()
 
     @property
     def policy(self) -> Policy:
@@ -34,9 +35,6 @@ class Store:
 
     def unit(self) -> UnitOfWork:
         return self.database.unit_of_work()
-
-    def advance(self, seconds: float) -> None:
-        self.now += round(seconds * 1e6)
 
 
 @pytest.fixture

@@ -113,7 +113,8 @@ class UnitOfWork:
         try:
             await self.session.commit()
         except (SQLAlchemyError, OSError) as error:
-            await self.session.close()
+            # Its connection goes: SQLAlchemy takes the transaction for ended, while the database may not.
+            await self.session.invalidate()
             if self._scope.engine.classify(error) not in _UNKNOWN or await self._is_lost(commit, error):
                 raise self._scope.engine.translate(error) from error
         finally:

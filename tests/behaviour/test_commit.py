@@ -1,57 +1,28 @@
 """What becomes of a COMMIT whose answer is lost (rule 14), and of writes that pass by the repositories."""
 
 import asyncio
-import errno
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, delete, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from behaviour.test_tasks import node, task
 from conftest import Store
-from openclaw_store import Database, StateManager
 from openclaw_store.errors import CommitUnknownError, DatabaseError, StoreError, ValidationError
 from openclaw_store.models import NodeModel, TaskModel
-
-Lose = Callable[..., list[bool]]
-
-
-@pytest.fixture
-def lose_answers(monkeypatch: pytest.MonkeyPatch) -> Lose:
-    """Have the answers of the next COMMITs get lost; given for each whether it is carried out. The rest is as usual."""
-    commit = AsyncSession.commit
-
-    def prepare(*carried_out: bool) -> list[bool]:
-        fates = list(carried_out)
-
-        async def commit_without_an_answer(session: AsyncSession) -> None:
-            if not fates:
-                await commit(session)
-                return
-            if fates.pop(0):
-                await commit(session)
-            raise OSError(errno.EIO, "the disk is gone")
-
-        monkeypatch.setattr(AsyncSession, "commit", commit_without_an_answer)
-        return fates
-
-    return prepare
+from openclaw_store.testing import Fate
 
 
-async def test_a_lost_answer_to_a_commit_that_happened_is_found_out(store: Store, lose_answers: Lose) -> None:
-    fates = lose_answers(True)
+async def test_a_lost_answer_to_a_commit_that_happened_is_found_out(store: Store) -> None:
+    store.break_commits(Fate.DONE_WITHOUT_ANSWER)
     async with store.unit() as uow:
         await uow.tasks.create(task("a"))
-    assert fates == []
     assert [commit.revision for commit in store.commits] == [1]
     async with store.unit() as uow:
         assert (await uow.tasks.get("a")).task_id == "a"
 
 
-async def test_a_lost_answer_to_a_commit_that_did_not_happen_is_a_failure(store: Store, lose_answers: Lose) -> None:
-    lose_answers(False)
+async def test_a_lost_answer_to_a_commit_that_did_not_happen_is_a_failure(store: Store) -> None:
+    store.break_commits(Fate.REFUSED)
     with pytest.raises(DatabaseError) as caught:
         async with store.unit() as uow:
             await uow.tasks.create(task("a"))
@@ -78,37 +49,33 @@ async def test_another_commit_under_the_same_revision_is_not_taken_for_the_lost_
         assert await uow.changes.audit() == []
 
 
-async def test_what_cannot_be_found_out_is_reported_as_unknown(store: Store, lose_answers: Lose) -> None:
-    for happened in (True, False):
-        lose_answers(happened, False)
+async def test_what_cannot_be_found_out_is_reported_as_unknown(store: Store) -> None:
+    for fate in (Fate.DONE_WITHOUT_ANSWER, Fate.REFUSED):
+        store.break_commits(fate, Fate.REFUSED)
         with pytest.raises(CommitUnknownError):
             async with store.unit() as uow:
-                await uow.tasks.create(task(f"{happened}"))
-    lose_answers()
+                await uow.tasks.create(task(fate.name))
     async with store.unit() as uow:
-        assert list(await uow.tasks.get_many(["True", "False"])) == ["True"]
+        assert list(await uow.tasks.get_many(fate.name for fate in Fate)) == [Fate.DONE_WITHOUT_ANSWER.name]
 
 
-async def test_callers_that_share_a_commit_without_an_answer_learn_what_became_of_it(
-    tmp_path: Path, lose_answers: Lose
-) -> None:
-    async with StateManager(Database(tmp_path / "c.db"), housekeeping_interval=None) as manager:
+async def test_callers_that_share_a_commit_without_an_answer_learn_what_became_of_it(store: Store) -> None:
+    async with store.state_manager() as manager:
 
         async def submit(*names: str) -> list[str]:
             adding = (manager.add_task(task(name)) for name in names)
             answers = await asyncio.gather(*adding, return_exceptions=True)
             return [one.code if isinstance(one, StoreError) else type(one).__name__ for one in answers]
 
-        lose_answers(True)
+        store.break_commits(Fate.DONE_WITHOUT_ANSWER)
         assert await submit("a", "b") == ["Task", "Task"]
-        lose_answers(False)
+        store.break_commits(Fate.REFUSED)
         assert await submit("c", "d") == ["Task", "Task"]  # it is known that nothing was stored: run again
-        lose_answers(True, False)
+        assert manager.version == 3
+        store.break_commits(Fate.DONE_WITHOUT_ANSWER, Fate.REFUSED)
         assert await submit("e", "f") == ["commit_unknown", "commit_unknown"]
-        lose_answers()
         await manager.refresh_from_database()
         assert sorted((await manager.get_state()).tasks) == ["a", "b", "c", "d", "e", "f"]
-        assert manager.version == 4
         await manager.verify()
 
 

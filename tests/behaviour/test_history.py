@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from behaviour.test_tasks import node, put, task
-from conftest import START, Store
+from conftest import Store
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.json import JsonObject
@@ -32,7 +32,7 @@ def empty_state(store: Store) -> ClusterState:
     return ClusterState.build(
         version=0,
         token=0,
-        updated_at=moment_of(START),
+        updated_at=moment_of(store.now),
         quantum_us=store.policy.quantum_us,
         nodes=(),
         tasks=(),

@@ -27,17 +27,19 @@ from openclaw_store.state.liveness import Liveness
 class Coordinator:
     """A StateManager without housekeeping of its own, whose two clocks the test moves."""
 
-    def __init__(self, store: Store, manager: StateManager) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
-        self.manager = manager
         self.here = 1000.0
-        self.restart()
+        self.manager = StateManager(store.database, housekeeping_interval=None, clock=lambda: self.here)
 
-    def restart(self) -> None:
-        listening = self.manager._listening
-        listening._clock = lambda: self.here
-        listening._attention = Attention(self.here)
-        listening._times = None
+    async def start(self) -> None:
+        await self.manager.initialize()
+        for loop in self.manager._listening._loops:
+            loop.cancel()  # the tests decide when heartbeats are stored
+
+    async def restart(self) -> None:
+        await self.manager.shutdown()
+        await self.start()
 
     @property
     def listening(self) -> Liveness:
@@ -66,10 +68,10 @@ class Coordinator:
 
 @pytest.fixture
 async def coordinator(store: Store) -> AsyncIterator[Coordinator]:
-    async with StateManager(store.database, housekeeping_interval=None) as manager:
-        for loop in manager._listening._loops:
-            loop.cancel()  # the tests decide when heartbeats are stored
-        yield Coordinator(store, manager)
+    opened = Coordinator(store)
+    await opened.start()
+    yield opened
+    await opened.manager.shutdown()
 
 
 async def test_a_heartbeat_is_seen_at_once_and_stored_in_a_batch(coordinator: Coordinator) -> None:
@@ -155,7 +157,7 @@ async def test_a_silent_node_is_lost_and_its_tasks_go_back_in_the_same_revision(
 async def test_nobody_is_lost_right_after_a_start(coordinator: Coordinator) -> None:
     names = await coordinator.register(4)
     coordinator.pass_time(500)
-    coordinator.restart()
+    await coordinator.restart()
     await coordinator.hear(names[1:])
     assert await coordinator.manager.check_stale_nodes() == []
     coordinator.pass_time(119)

@@ -4,7 +4,6 @@ Polling is the truth; what a commit of this process hands over only spares a pol
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -30,14 +29,15 @@ _log = structlog.get_logger("openclaw_store")
 class Feed:
     """The newest snapshot, kept equal to the database."""
 
-    def __init__(self, database: Database, interval: float) -> None:
+    def __init__(self, database: Database, interval: float, clock: Callable[[], float]) -> None:
         self._database = database
+        self._clock = clock
         self._interval = interval
         self._state: ClusterState | None = None
         self._epoch = 0
         self._own = 0
         self._behind = False
-        self._time = datetime.fromtimestamp(0, UTC), time.monotonic()
+        self._time = datetime.fromtimestamp(0, UTC), self._clock()
         self._polling = asyncio.Lock()
         self._moved = asyncio.Event()
         self._stopped = False
@@ -72,7 +72,7 @@ class Feed:
     def now(self) -> datetime:
         """The database's time, as far as it is known: what it said last, plus the time that has passed here since."""
         said, heard = self._time
-        return said + timedelta(seconds=time.monotonic() - heard)
+        return said + timedelta(seconds=self._clock() - heard)
 
     async def catch_up(self) -> None:
         """Take in everything that was committed before the call."""
@@ -98,7 +98,7 @@ class Feed:
             # Taken before the read begins, so that the read can only find it older, or rewritten.
             start = self._state
             async with self._database.unit_of_work(read_only=True) as uow:
-                self._time = await uow.now(), time.monotonic()
+                self._time = await uow.now(), self._clock()
                 head = await uow.changes.head()
                 if start is None or await self._is_rewritten(uow, head, start):
                     await self._resync(uow, head)
@@ -212,11 +212,11 @@ class Feed:
         self._moved = asyncio.Event()
 
     async def _follow(self) -> None:
-        polled = time.monotonic()
+        polled = self._clock()
         while True:
             await asyncio.sleep(_LOOK)
             changed = self._database.engine.changed()
-            if changed is not False or self._behind or time.monotonic() - polled >= self._interval:
+            if changed is not False or self._behind or self._clock() - polled >= self._interval:
                 try:
                     await self.poll()
                 except StoreError as error:
@@ -225,7 +225,7 @@ class Feed:
                 except Exception:  # noqa: BLE001 - logged; the snapshot must not silently stand still
                     _log.exception("state_poll_broken")
                     self._behind = True
-                polled = time.monotonic()
+                polled = self._clock()
 
 
 def _heard(state: ClusterState, heartbeats: Sequence[Heartbeat]) -> dict[str, NodeInfo]:

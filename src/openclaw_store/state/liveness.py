@@ -5,7 +5,6 @@ local monotonic clock only measures for how long we were listening.
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any, Final
@@ -56,7 +55,7 @@ class Liveness:
         feed: Feed,
         commit: Callable[[Operation], Awaitable[Any]],
         interval: float | None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._feed = feed

@@ -1,6 +1,7 @@
 """The face of the store for a coordinator: reads from memory, writes through the committer."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,14 +31,21 @@ class StateManager:
         auto_sync_interval: seconds between polls when nothing tells of a change.
         housekeeping_interval: seconds between two looks for lost nodes (``Policy.node_timeout``) and for expired
             leases and timeouts; the history is compacted once a minute. None: only when you call for it.
+        clock: seconds that only ever grow; for tests that move it (``openclaw_store.testing``).
     """
 
     def __init__(
-        self, database: Database, auto_sync_interval: float = 30, *, housekeeping_interval: float | None = 5.0
+        self,
+        database: Database,
+        auto_sync_interval: float = 30,
+        *,
+        housekeeping_interval: float | None = 5.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._interval = checks.number(auto_sync_interval, "auto_sync_interval", least=0.001, most=checks.MAX_SECONDS)
         self._housekeeping = checks.seconds(housekeeping_interval, "housekeeping_interval")
+        self._clock = clock
         self._feed: Feed | None = None
         self._committer: Committer | None = None
         self._liveness: Liveness | None = None
@@ -56,7 +64,7 @@ class StateManager:
         if self._feed is not None:
             return
         await self._database.initialize()
-        feed = Feed(self._database, self._interval)
+        feed = Feed(self._database, self._interval, self._clock)
         try:
             await feed.start()
         except BaseException:
@@ -65,7 +73,7 @@ class StateManager:
             raise
         committer = Committer(self._database, feed.settle)
         self._feed, self._committer = feed, committer
-        self._liveness = Liveness(self._database, feed, committer.run, self._housekeeping)
+        self._liveness = Liveness(self._database, feed, committer.run, self._housekeeping, self._clock)
         self._liveness.start()
 
     async def shutdown(self) -> None:

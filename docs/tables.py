@@ -117,8 +117,15 @@ def _settings(thing: Any, described: Mapping[str, str]) -> Iterator[str]:
     yield from _row("name", "default", "what it does")
     yield from _row("---", "---", "---")
     for parameter in inspect.signature(thing).parameters.values():
-        default = "none: it must be given" if parameter.default is parameter.empty else f"`{parameter.default!r}`"
-        yield from _row(f"`{parameter.name}`", default, described[parameter.name])
+        yield from _row(f"`{parameter.name}`", _default(parameter), described[parameter.name])
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    if parameter.default is parameter.empty:
+        return "none: it must be given"
+    if callable(parameter.default):
+        return f"`{parameter.default.__module__}.{parameter.default.__qualname__}`"
+    return f"`{parameter.default!r}`"
 
 
 def _commands(group: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -1,5 +1,6 @@
 """What the pages show is true: their code runs, their tables and their commands are those of the library."""
 
+import re
 import runpy
 from pathlib import Path
 from typing import Any, Final
@@ -7,6 +8,8 @@ from typing import Any, Final
 import pytest
 
 from documents.support import DOCS, PAGES, blocks_of, languages_of, name_of, run
+from openclaw_store.domain import checks
+from openclaw_store.repositories.placement import CLAIM_LIMIT
 
 LANGUAGES: Final = {"python", "console", "text", "ini", "{eval-rst}", "{toctree}", "{raw}"}
 TABLES: Final[dict[str, Any]] = runpy.run_path(str(DOCS / "tables.py"))
@@ -39,6 +42,16 @@ def test_every_table_stands_in_some_page() -> None:
     everything = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for name in TABLES["TABLES"]:
         assert f"<!-- table: {name} -->" in everything
+
+
+def test_the_limits_of_the_settings_page_are_those_of_the_code() -> None:
+    text = (DOCS / "settings.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([^|`]+?) \| ([^|]+?) \|$", text, re.MULTILINE))
+    assert rows["ids, names of skills, tags and users, idempotency keys"] == f"1 to {checks.MAX_ID} characters"
+    assert rows["skills of a task or a node, tags"] == f"{checks.MAX_SET} each"
+    assert rows["tasks in one claim"] == f"1 to {CLAIM_LIMIT}"
+    assert f"| {checks.MAX_NAME} characters |" in text
+    assert f"| {checks.MAX_TEXT} characters |" in text
 
 
 async def test_a_page_that_is_wrong_is_found(tmp_path: Path) -> None:

@@ -1,0 +1,144 @@
+"""The commands ``replay`` and ``demo``."""
+
+import asyncio
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from openclaw_store.cli import commands, logs, output
+from openclaw_store.cli.replay.display import display_on
+from openclaw_store.cli.replay.run import Replay
+from openclaw_store.cli.replay.scenario import Faults, Scenario
+from openclaw_store.cli.replay.synthetic import invent
+from openclaw_store.cli.replay.trace import equip, read_nodes, read_tasks
+from openclaw_store.cli.report import Report
+from openclaw_store.cli.text import number_of
+from openclaw_store.database import Database
+from openclaw_store.errors import ConfigurationError, NotFoundError
+
+_COMEBACK: Final = 1.0  # seconds after which a node that was declared lost shows up again
+
+Json = Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")]
+Seed = Annotated[int, typer.Option(help="Of everything that is left to chance.", min=0)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    app.command()(replay)
+    app.command()(demo)
+
+
+def replay(
+    *,
+    nodes: Annotated[Path, typer.Option(help="CSV: sn, cpu_milli, memory_mib, gpu, model.")],
+    tasks: Annotated[
+        Path,
+        typer.Option(
+            help="CSV: name, num_gpu, gpu_spec, qos, pod_phase, creation_time, deletion_time, scheduled_time."
+        ),
+    ],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="OPENCLAW_STORE_URL", metavar="ADDRESS", help="The database; without it a temporary one is made."
+        ),
+    ] = None,
+    cluster: Annotated[str, typer.Option(metavar="NAME", help="The cluster.")] = "default",
+    speed: Annotated[str, typer.Option(help="So many times faster than recorded, or 'max': without waiting.")] = "max",
+    limit: Annotated[int | None, typer.Option(help="Play the first N tasks only.", min=1)] = None,
+    kill_coordinator_after: Annotated[
+        int | None, typer.Option(help="Kill the coordinator (SIGKILL) when N tasks have ended.", min=1)
+    ] = None,
+    kill_node_every: Annotated[int, typer.Option(help="Let a node die whenever N more tasks have ended.", min=0)] = 0,
+    seed: Seed = 1,
+    as_json: Json = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Play into a cluster that holds tasks already.")] = False,
+) -> None:
+    """Replay a recorded cluster, and check that no task is lost or finished twice.
+
+    A node offers 'gpu', the type of its GPUs, and those combinations 'A|B' that tasks ask for. It runs one task for
+    every four cores at once, and at least one for every GPU. Tasks recorded as Succeeded or Running end as completed,
+    Failed ones as failed. Pending ones are given to no node, and cancelled when they were deleted. The quality of
+    service becomes the priority: Guaranteed critical, LS high, Burstable normal, BE low.
+    """
+
+    def prepare() -> Scenario:
+        pace = _pace(speed)
+        recorded = read_nodes(nodes)
+        plans = tuple(read_tasks(tasks)[:limit])
+        kills = () if kill_coordinator_after is None else (kill_coordinator_after,)
+        return Scenario(
+            nodes=equip(recorded, plans),
+            tasks=plans,
+            speed=pace,
+            seed=seed,
+            faults=Faults(kill_coordinator_after=kills, kill_node_every=kill_node_every),
+            comeback=0.0 if pace is None else _COMEBACK,
+        )
+
+    _run(prepare, url, cluster, as_json=as_json, yes=yes)
+
+
+def demo(
+    *,
+    seed: Seed = 1,
+    tasks: Annotated[int, typer.Option(help="How many tasks to invent.", min=1)] = 3000,
+    keep: Annotated[Path | None, typer.Option(metavar="PATH", help="Keep the database in this file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run an invented cluster, kill its coordinator and some nodes, and check that nothing is lost or done twice."""
+    _run(lambda: invent(seed, tasks), None if keep is None else str(keep), "default", as_json=as_json, yes=False)
+
+
+def _pace(speed: str) -> float | None:
+    if speed == "max":
+        return None
+    try:
+        pace = float(speed)
+    except ValueError:
+        pace = math.nan
+    if not 0 < pace < math.inf:
+        raise ConfigurationError(f"--speed must be 'max' or a number above zero, not {speed!r}")
+    return pace
+
+
+def _run(prepare: Callable[[], Scenario], url: str | None, cluster: str, *, as_json: bool, yes: bool) -> None:
+    output.prepare_streams()
+    logs.configure(verbose=False)
+
+    def carry_out() -> Report:
+        scenario = prepare()
+        if url and not yes:
+            commands._ask(_question(url, cluster), Database(url, cluster=cluster), creates=True)  # noqa: SLF001
+        return asyncio.run(commands._until_terminated(_play(scenario, url, cluster)))  # noqa: SLF001
+
+    raise typer.Exit(commands._outcome(carry_out, as_json=as_json))  # noqa: SLF001
+
+
+def _question(url: str, cluster: str) -> str | None:
+    """Return what to ask before a cluster is played into; None when it holds no tasks."""
+    stored = asyncio.run(_count_tasks(Database(url, cluster=cluster, create=False, auto_upgrade=False)))
+    return f"The cluster {cluster!r} holds {number_of(stored, 'task')} already. Play into it?" if stored else None
+
+
+async def _count_tasks(database: Database) -> int:
+    try:
+        async with database:
+            count: int = (await database.get_stats())["task_count"]
+            return count
+    except NotFoundError:
+        return 0
+
+
+async def _play(scenario: Scenario, url: str | None, cluster: str) -> Report:
+    # A process that is killed leaves the folder behind; the system's temporary folder is cleared some day.
+    with tempfile.TemporaryDirectory(prefix="openclaw-replay-") as folder:
+        store = url or str(Path(folder) / "cluster.db")
+        with display_on(Console(stderr=True)) as display:
+            replay = Replay(scenario, store, cluster, Path(folder) / "coordinator.log", display)
+            return (await replay.play()).report()

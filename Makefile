@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint type clean
+.PHONY: help demo test lint type docs bench clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --editable '.[cli]' --group dev
 	@touch $(READY)
+
+demo: $(READY)  ## Watch a cluster lose its nodes and its coordinator, and nothing else
+	$(BIN)/openclaw-store demo
 
 test: $(READY)  ## Run the tests
 	$(BIN)/python -m pytest
@@ -27,5 +30,11 @@ lint: $(READY)  ## Check style, formatting and the direction of imports
 type: $(READY)  ## Check the types
 	$(BIN)/mypy
 
+docs: $(READY)  ## Build the documents into docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
+
+bench: $(READY)  ## Measure the speed
+	$(BIN)/python benchmarks/run.py
+
 clean:  ## Remove what the other targets made
-	rm -rf $(VENV) .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache docs/_build

@@ -123,11 +123,16 @@ def _ask(question: str | None, database: Database, *, creates: bool) -> None:
         return
     if not creates:
         database.require_existing()
-    if not sys.stdin.isatty():
+    if not somebody_is_there():
         raise ConfigurationError("nobody can be asked here, and nothing was changed; add --yes to do it unasked")
     if not typer.confirm(question, err=True):
         failures.say("nothing was changed")
         raise typer.Exit(failures.FAILED)
+
+
+def somebody_is_there() -> bool:
+    """Return whether there is anybody to answer a question."""
+    return sys.stdin.isatty()
 
 
 async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:

@@ -9,7 +9,7 @@ from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.errors import InvalidTransitionError, NodeUnavailableError
 from openclaw_store.unit_of_work import UnitOfWork
 
-_LOOK: Final = 0.2  # seconds between two looks at what a node holds
+LOOK: Final = 0.2  # seconds between two looks at what a node holds
 
 
 async def drained(uow: UnitOfWork, node_id: str) -> NodeInfo:
@@ -35,7 +35,7 @@ async def emptied(database: Database, node_id: str, timeout: float | None) -> No
             node = await uow.nodes.get(node_id)
         if node.running_tasks == 0 or (deadline is not None and time.monotonic() >= deadline):
             return node
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(LOOK)
 
 
 def _require_in_service(node: NodeInfo) -> None:

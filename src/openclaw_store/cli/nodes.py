@@ -34,7 +34,7 @@ async def list_nodes(
 
 @command(app, "show", example="openclaw-store nodes show worker_001")
 async def show(session: Session, node_id: _Id) -> Report:
-    """Show everything that is known of a node, and the tasks that it holds."""
+    """Show all that is known of a node, and the tasks that it holds."""
     async with session.database as database, database.unit_of_work(read_only=True) as uow:
         node = await uow.nodes.get(node_id)
         held = sorted(task.task_id for task in await uow.tasks.list_by_node(node_id) if task.is_held)

@@ -23,7 +23,10 @@ async def upgrade(
     revision: Annotated[str, typer.Option(help="Upgrade to this revision of the schema.")] = "head",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
 ) -> Report:
-    """Bring the schema up to date; make database and cluster if missing."""
+    """Bring the schema up to date.
+
+    The database and the cluster are made when they are missing.
+    """
     return await (_foresee(session, revision) if dry_run else _upgrade(session.database, revision))
 
 

@@ -50,7 +50,7 @@ async def list_tasks(
 async def show(
     session: Session, task_id: Annotated[str, typer.Argument(metavar="ID", help="The task's id.")]
 ) -> Report:
-    """Show everything that is known of a task, its payloads too."""
+    """Show all that is known of a task, its payloads too."""
     async with session.database as database, database.unit_of_work(read_only=True) as uow:
         task = await uow.tasks.get(task_id)
     return Report(plain(task), [Facts(list(_facts(task).items()))])

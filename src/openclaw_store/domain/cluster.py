@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from openclaw_store.domain.change import Change, Commit, Kind
 from openclaw_store.domain.checks import microseconds
@@ -17,6 +16,7 @@ from openclaw_store.domain.json import JsonObject
 from openclaw_store.domain.node import NodeInfo, NodeStatus, Tally, counted
 from openclaw_store.domain.sorted_run import Ranked, SortedRun
 from openclaw_store.domain.task import LIVE, Task, TaskStatus, rank_of
+from openclaw_store.domain.trusted import altered
 
 _NO_IDS: frozenset[str] = frozenset()
 
@@ -151,7 +151,7 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=True):
         }
         held, touched = self._held_after(live)
         ready, delayed = self._queue_after(live, commit.at)
-        return replace(
+        return altered(
             self,
             version=commit.revision,
             token=commit.token,
@@ -168,7 +168,7 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=True):
 
     def with_nodes(self, nodes: Mapping[str, NodeInfo]) -> "ClusterState":
         """Return the state with fresher loads and heartbeats in some nodes; nothing of the history changes."""
-        return replace(self, nodes=self.nodes.changed(nodes))
+        return altered(self, nodes=self.nodes.changed(nodes))
 
     def _held_after(self, live: Mapping[str, Task | None]) -> tuple[FrozenMap[str, frozenset[str]], set[str]]:
         given: defaultdict[str, set[str]] = defaultdict(set)
@@ -241,7 +241,7 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=True):
                 continue
             if node_id in tallies:
                 after = counted(after, tallies[node_id])
-            updates[node_id] = replace(after, running_tasks=len(held.get(node_id, _NO_IDS)))
+            updates[node_id] = altered(after, running_tasks=len(held.get(node_id, _NO_IDS)))
         return self.nodes.changed(updates)
 
     def _skills_after(self, written: Mapping[str, NodeInfo | None]) -> Mapping[str, frozenset[str]]:
@@ -291,7 +291,7 @@ def _refreshed(before: NodeInfo | None, written: NodeInfo | None) -> NodeInfo | 
     """Return ``written`` with the loads, the counters and the heartbeat that the cache knows."""
     if written is None or before is None:
         return written
-    return replace(
+    return altered(
         written,
         cpu_usage=before.cpu_usage,
         memory_usage=before.memory_usage,
@@ -351,4 +351,4 @@ def _without_zeros(counts: Mapping[str, int]) -> dict[str, int]:
 def _without_load(node: NodeInfo | None) -> NodeInfo | None:
     if node is None:
         return None
-    return replace(node, cpu_usage=0.0, memory_usage=0.0, disk_usage=0.0, last_heartbeat=None)
+    return altered(node, cpu_usage=0.0, memory_usage=0.0, disk_usage=0.0, last_heartbeat=None)

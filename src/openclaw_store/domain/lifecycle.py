@@ -11,6 +11,7 @@ from openclaw_store.domain.json import JsonValue
 from openclaw_store.domain.node import NodeInfo, NodeStatus, Tally
 from openclaw_store.domain.policy import Policy
 from openclaw_store.domain.task import HELD, TRANSITIONS, Task, TaskStatus
+from openclaw_store.domain.trusted import altered
 from openclaw_store.errors import (
     ConflictError,
     InvalidTransitionError,
@@ -24,7 +25,8 @@ from openclaw_store.errors import (
 
 def admitted(task: Task, now: datetime) -> Task:
     """Return a submitted task as it is first stored: pending, version 1, nobody's."""
-    return task.replace(
+    return altered(
+        task,
         status=TaskStatus.PENDING,
         submitted_at=task.submitted_at or now,
         assigned_node=None,
@@ -73,7 +75,8 @@ def require_online(node: NodeInfo) -> None:
 def placed(task: Task, node_id: str, policy: Policy, now: datetime, *, start: bool) -> Task:
     """Return the task as the next attempt, on ``node_id``: scheduled, or running with ``start``."""
     lease = policy.run_lease if start else policy.start_lease
-    return task.replace(
+    return altered(
+        task,
         status=TaskStatus.RUNNING if start else TaskStatus.SCHEDULED,
         assigned_node=node_id,
         attempt=task.attempt + 1,
@@ -90,7 +93,8 @@ def started(task: Task, attempt: int, policy: Policy, now: datetime) -> Task:
     """Return the task running. Raises StaleAttemptError, InvalidTransitionError."""
     _require_attempt(task, attempt)
     _require_transition(task, TaskStatus.RUNNING)
-    return task.replace(
+    return altered(
+        task,
         status=TaskStatus.RUNNING,
         started_at=now,
         lease_expires_at=_after(now, policy.run_lease),
@@ -102,7 +106,8 @@ def completed(task: Task, attempt: int, result: JsonValue, now: datetime) -> Tas
     """Return the task completed. Raises StaleAttemptError, InvalidTransitionError."""
     _require_attempt(task, attempt)
     _require_transition(task, TaskStatus.COMPLETED)
-    return task.replace(
+    return altered(
+        task,
         status=TaskStatus.COMPLETED,
         completed_at=now,
         result=result,
@@ -148,12 +153,12 @@ def released(task: Task, attempt: int) -> Task:
 def cancelled(task: Task, now: datetime) -> Task:
     """Return an unfinished task cancelled. Raises InvalidTransitionError."""
     _require_transition(task, TaskStatus.CANCELLED)
-    return task.replace(status=TaskStatus.CANCELLED, completed_at=now, lease_expires_at=None, version=task.version + 1)
+    return altered(task, status=TaskStatus.CANCELLED, completed_at=now, lease_expires_at=None, version=task.version + 1)
 
 
 def renewed(task: Task, until: datetime | None) -> Task:
     """Return a held task with its lease extended."""
-    return task.replace(lease_expires_at=until, version=task.version + 1)
+    return altered(task, lease_expires_at=until, version=task.version + 1)
 
 
 def edited(stored: Task, wanted: Task, now: datetime) -> Task:
@@ -178,7 +183,8 @@ def edited(stored: Task, wanted: Task, now: datetime) -> Task:
         raise InvalidTransitionError(
             f"task {stored.task_id!r} is {stored.status}: its required skills cannot change now"
         )
-    described = stored.replace(
+    described = altered(
+        stored,
         task_type=wanted.task_type,
         name=wanted.name,
         description=wanted.description,
@@ -194,7 +200,7 @@ def edited(stored: Task, wanted: Task, now: datetime) -> Task:
         not_before=wanted.not_before,
     )
     if wanted.status is stored.status:
-        return described.replace(version=stored.version + 1)
+        return altered(described, version=stored.version + 1)
     return _moved_by_hand(described, wanted, now)
 
 
@@ -222,10 +228,11 @@ def _moved_by_hand(described: Task, wanted: Task, now: datetime) -> Task:
     _require_transition(described, wanted.status)
     if wanted.status is TaskStatus.PENDING:
         retried = _queued(described)
-        return retried if described.is_held else retried.replace(retry_count=0, error=None)
+        return retried if described.is_held else altered(retried, retry_count=0, error=None)
     if wanted.status is TaskStatus.RUNNING:
-        return described.replace(status=TaskStatus.RUNNING, started_at=now, version=described.version + 1)
-    return described.replace(
+        return altered(described, status=TaskStatus.RUNNING, started_at=now, version=described.version + 1)
+    return altered(
+        described,
         status=wanted.status,
         completed_at=now,
         result=wanted.result if wanted.status is TaskStatus.COMPLETED else described.result,
@@ -241,8 +248,9 @@ def _unsuccessful(
     retries = task.retry_count + 1
     if retry and task.retry_count < task.max_retries:
         wait = policy.retry_pause(task.task_id, retries) if pause else timedelta(0)
-        return _queued(task).replace(retry_count=retries, error=error, not_before=now + wait if wait else None)
-    return task.replace(
+        return altered(_queued(task), retry_count=retries, error=error, not_before=now + wait if wait else None)
+    return altered(
+        task,
         status=end,
         completed_at=now,
         retry_count=retries,
@@ -253,7 +261,8 @@ def _unsuccessful(
 
 
 def _queued(task: Task) -> Task:
-    return task.replace(
+    return altered(
+        task,
         status=TaskStatus.PENDING,
         assigned_node=None,
         scheduled_at=None,

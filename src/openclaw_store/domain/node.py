@@ -8,6 +8,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from openclaw_store.domain import checks
+from openclaw_store.domain.trusted import altered
 from openclaw_store.errors import ValidationError
 
 
@@ -136,7 +137,7 @@ def counted(node: NodeInfo, tally: Tally) -> NodeInfo:
     succeeded = node.successful_tasks + tally.succeeded
     failed = node.failed_tasks + tally.failed
     execution_us = node.execution_us + tally.execution_us
-    return msgspec.structs.replace(
+    return altered(
         node,
         successful_tasks=succeeded,
         failed_tasks=failed,

@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, delete, insert, update
 
 from openclaw_store.domain import checks
 from openclaw_store.domain.node import NodeInfo, NodeStatus
+from openclaw_store.domain.trusted import altered
 from openclaw_store.errors import (
     ConflictError,
     DuplicateError,
@@ -108,8 +109,12 @@ class NodeRepository:
             return await self._insert(node)
         await self._tasks.abandon(node.node_id, f"node {node.node_id!r} started afresh")
         now = await self._scope.now()
-        described = _described(known, node).replace(
-            status=node.status, incarnation=known.incarnation + 1, registered_at=now, running_tasks=0
+        described = altered(
+            _described(known, node),
+            status=node.status,
+            incarnation=known.incarnation + 1,
+            registered_at=now,
+            running_tasks=0,
         )
         await self.update_heartbeats([heartbeat_of(node, seen_at=now)])
         return await self._write(known, described, heard=now)
@@ -226,10 +231,10 @@ class NodeRepository:
         return [await self._move(node, node, NodeStatus.OFFLINE) for node in stale]
 
     async def _move(self, known: NodeInfo, described: NodeInfo, status: NodeStatus) -> NodeInfo:
-        moved = described.replace(status=status)
+        moved = altered(described, status=status)
         if status is NodeStatus.OFFLINE and known.status is not NodeStatus.OFFLINE:
             await self._tasks.abandon(known.node_id, f"node {known.node_id!r} was lost")
-            moved = moved.replace(incarnation=known.incarnation + 1, running_tasks=0)
+            moved = altered(moved, incarnation=known.incarnation + 1, running_tasks=0)
         heard = None
         if known.status is NodeStatus.OFFLINE and status is not NodeStatus.OFFLINE:
             # It is believed alive from now on; its old heartbeat would have it lost again at once.
@@ -260,7 +265,7 @@ class NodeRepository:
         return stored
 
     async def _write(self, known: NodeInfo, wanted: NodeInfo, heard: datetime | None) -> NodeInfo:
-        stored = wanted.replace(version=known.version + 1, last_heartbeat=heard or known.last_heartbeat)
+        stored = altered(wanted, version=known.version + 1, last_heartbeat=heard or known.last_heartbeat)
         row = node_row(stored, self._scope.cluster_id)
         for fixed in ("cluster_id", "node_id"):
             del row[fixed]
@@ -299,7 +304,7 @@ def _require_node(node: object) -> NodeInfo:
 
 
 def _described(known: NodeInfo, wanted: NodeInfo) -> NodeInfo:
-    return known.replace(**{field: getattr(wanted, field) for field in _DESCRIPTION})
+    return altered(known, **{field: getattr(wanted, field) for field in _DESCRIPTION})
 
 
 def heartbeat_of(node: NodeInfo, seen_at: datetime | None = None) -> Heartbeat:

@@ -4,10 +4,12 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import force_setattr
 from sqlalchemy import Row, func, select
 
-from openclaw_store.domain.node import NodeInfo, average_seconds
-from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
+from openclaw_store.domain.node import NodeInfo, Tally, counted
+from openclaw_store.domain.task import HELD, Task, TaskPriority, TaskStatus, rank_of
+from openclaw_store.domain.trusted import filled
 from openclaw_store.models import HeartbeatModel, NodeModel, TaskModel, table_of
 
 TASKS: Final = table_of(TaskModel)
@@ -75,6 +77,10 @@ NODE_COLUMNS: Final = (
 )
 _NODE_NAMES: Final = (*_NODE_FIELDS, *_LOAD_FIELDS, "last_heartbeat", "running_tasks")
 
+_PRIORITIES: Final = tuple(sorted(TaskPriority))
+_ANY_TASK: Final = Task(task_id="any", name="any")
+_ANY_NODE: Final = NodeInfo(node_id="any")
+
 SELECT_TASKS: Final = select(*TASK_COLUMNS)
 SELECT_NODES: Final = select(*NODE_COLUMNS).join_from(
     NODES,
@@ -85,18 +91,14 @@ SELECT_NODES: Final = select(*NODE_COLUMNS).join_from(
 
 def task_of(row: Row[*tuple[Any, ...]]) -> Task:
     """Return the task of a row that starts with ``TASK_COLUMNS``."""
-    return Task(**dict(zip(_TASK_FIELDS, row, strict=False)))
+    task = filled(_ANY_TASK, zip(_TASK_FIELDS, row, strict=False))
+    force_setattr(task, "priority", _PRIORITIES[task.priority])
+    return task
 
 
 def node_of(row: Row[*tuple[Any, ...]]) -> NodeInfo:
     """Return the node of a row that starts with ``NODE_COLUMNS``."""
-    fields = dict(zip(_NODE_NAMES, row, strict=False))
-    processed = fields["successful_tasks"] + fields["failed_tasks"]
-    return NodeInfo(
-        **fields,
-        total_tasks_processed=processed,
-        average_execution_time=average_seconds(fields["execution_us"], processed),
-    )
+    return counted(filled(_ANY_NODE, zip(_NODE_NAMES, row, strict=False)), Tally())
 
 
 def task_row(task: Task, cluster_id: int, requirement_id: int, quantum_us: int, now: datetime) -> dict[str, Any]:

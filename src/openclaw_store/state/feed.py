@@ -14,6 +14,7 @@ from openclaw_store.database import Database
 from openclaw_store.domain.change import Change, Commit
 from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.node import NodeInfo
+from openclaw_store.domain.trusted import altered
 from openclaw_store.errors import ClosedError, ResyncRequiredError, StoreError
 from openclaw_store.repositories import ClusterHead
 from openclaw_store.repositories.nodes import LOADS, Heartbeat, heartbeat_of
@@ -234,7 +235,7 @@ def _heard(state: ClusterState, heartbeats: Sequence[Heartbeat]) -> dict[str, No
         node = state.nodes.get(beat.node_id)
         if node is not None and beat.seen_at is not None and _is_news(node, beat.seen_at):
             loads = {field: getattr(beat, field) for field in LOADS if getattr(beat, field) is not None}
-            heard[beat.node_id] = node.replace(last_heartbeat=beat.seen_at, **loads)
+            heard[beat.node_id] = altered(node, last_heartbeat=beat.seen_at, **loads)
     return heard
 
 

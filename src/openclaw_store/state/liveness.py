@@ -16,6 +16,7 @@ from openclaw_store.database import Database
 from openclaw_store.domain import checks
 from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.domain.task import Task
+from openclaw_store.domain.trusted import altered
 from openclaw_store.errors import NodeNotFoundError, NodeUnavailableError, StaleIncarnationError, StoreError
 from openclaw_store.repositories.nodes import LOADS, Heartbeat
 from openclaw_store.state.attention import Attention
@@ -173,7 +174,7 @@ class Liveness:
     def _merged(self, node: NodeInfo, beat: Beat) -> NodeInfo:
         loads = {field: getattr(beat.news, field) for field in LOADS if getattr(beat.news, field) is not None}
         heard = self._feed.now - timedelta(seconds=self._clock() - beat.heard)
-        return node.replace(last_heartbeat=heard, **loads)
+        return altered(node, last_heartbeat=heard, **loads)
 
     async def _store(self, uow: UnitOfWork, beats: Iterable[Beat]) -> list[Heartbeat]:
         now, here = await uow.now(), self._clock()

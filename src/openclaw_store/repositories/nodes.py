@@ -107,7 +107,7 @@ class NodeRepository:
         known = await self._find(_require_node(node).node_id)
         if known is None:
             return await self._insert(node)
-        await self._tasks.abandon(node.node_id, f"node {node.node_id!r} started afresh")
+        await self._tasks.abandon({node.node_id: f"node {node.node_id!r} started afresh"})
         now = await self._scope.now()
         described = altered(
             _described(known, node),
@@ -184,7 +184,7 @@ class NodeRepository:
         Raises NodeNotFoundError.
         """
         known = await self._locked(checks.identifier(node_id, "node_id"))
-        await self._tasks.abandon(node_id, f"node {node_id!r} was removed")
+        await self._tasks.abandon({node_id: f"node {node_id!r} was removed"})
         await self._scope.execute(_DELETE, {**self._mine, "node": node_id})
         self._scope.journal.node(known, None)
         return known
@@ -228,19 +228,39 @@ class NodeRepository:
         """
         wanted = set(node_ids)
         stale = [node for node in await self.find_stale_nodes(timeout_seconds) if node.node_id in wanted]
-        return [await self._move(node, node, NodeStatus.OFFLINE) for node in stale]
+        return await self._lose([(node, node) for node in stale])
 
     async def _move(self, known: NodeInfo, described: NodeInfo, status: NodeStatus) -> NodeInfo:
-        moved = altered(described, status=status)
         if status is NodeStatus.OFFLINE and known.status is not NodeStatus.OFFLINE:
-            await self._tasks.abandon(known.node_id, f"node {known.node_id!r} was lost")
-            moved = altered(moved, incarnation=known.incarnation + 1, running_tasks=0)
+            return (await self._lose([(known, described)]))[0]
         heard = None
         if known.status is NodeStatus.OFFLINE and status is not NodeStatus.OFFLINE:
             # It is believed alive from now on; its old heartbeat would have it lost again at once.
             heard = await self._scope.now()
             await self.update_heartbeats([Heartbeat(node_id=known.node_id, seen_at=heard)])
-        return await self._write(known, moved, heard)
+        return await self._write(known, altered(described, status=status), heard)
+
+    async def _lose(self, nodes: Sequence[tuple[NodeInfo, NodeInfo]]) -> list[NodeInfo]:
+        """Take the tasks from nodes, given as known and as described, and put them offline; return them as stored.
+
+        The number of statements does not depend on how many nodes are lost at once.
+        """
+        await self._tasks.abandon({known.node_id: f"node {known.node_id!r} was lost" for known, _ in nodes})
+        return await self._write_many(
+            [
+                (
+                    known,
+                    altered(
+                        described,
+                        status=NodeStatus.OFFLINE,
+                        incarnation=known.incarnation + 1,
+                        running_tasks=0,
+                        version=known.version + 1,
+                    ),
+                )
+                for known, described in nodes
+            ]
+        )
 
     async def _insert(self, node: NodeInfo) -> NodeInfo:
         now = await self._scope.now()
@@ -266,14 +286,21 @@ class NodeRepository:
 
     async def _write(self, known: NodeInfo, wanted: NodeInfo, heard: datetime | None) -> NodeInfo:
         stored = altered(wanted, version=known.version + 1, last_heartbeat=heard or known.last_heartbeat)
-        row = node_row(stored, self._scope.cluster_id)
-        for fixed in ("cluster_id", "node_id"):
-            del row[fixed]
-        row |= {"in_cluster": self._scope.cluster_id, "of_node": known.node_id, "at_version": known.version}
-        if (await self._scope.execute(_UPDATE, [row])).rowcount != 1:
-            raise ConflictError(f"node {known.node_id!r} was changed by somebody else between reading and writing it")
-        self._scope.journal.node(known, stored)
-        return stored
+        return (await self._write_many([(known, stored)]))[0]
+
+    async def _write_many(self, nodes: Sequence[tuple[NodeInfo, NodeInfo]]) -> list[NodeInfo]:
+        rows = []
+        for known, stored in nodes:
+            row = node_row(stored, self._scope.cluster_id)
+            for fixed in ("cluster_id", "node_id"):
+                del row[fixed]
+            row |= {"in_cluster": self._scope.cluster_id, "of_node": known.node_id, "at_version": known.version}
+            rows.append(row)
+        if rows and (await self._scope.execute(_UPDATE, rows)).rowcount != len(rows):
+            raise ConflictError("nodes were changed by somebody else between reading and writing them")
+        for known, stored in nodes:
+            self._scope.journal.node(known, stored)
+        return [stored for _, stored in nodes]
 
     async def _locked(self, node_id: str) -> NodeInfo:
         nodes = await self._select(self._scope.engine.lock_rows(_GET), node=node_id)

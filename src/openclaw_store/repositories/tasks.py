@@ -269,14 +269,18 @@ class TaskRepository:
         """
         return await self._placement.expire(limit)
 
-    async def abandon(self, node_id: str, reason: str) -> list[Task]:
-        """Take every task from a node, because it is gone; they go back to the queue or to their end."""
-        condition = TASKS.c.status.in_(sorted(HELD))
-        held = SELECT_TASKS.where(_MINE, TASKS.c.assigned_node == bindparam("node"), condition)
-        before = await self._by_id(self._scope.engine.lock_rows(held), node=node_id)
+    async def abandon(self, reasons: Mapping[str, str]) -> list[Task]:
+        """Take every task from nodes that are gone, given with the reason; they go back to the queue or to their end.
+
+        The tasks come back by id.
+        """
+        condition = self._scope.engine.any_of(TASKS.c.assigned_node, "nodes")
+        held = SELECT_TASKS.where(_MINE, condition, TASKS.c.status.in_(sorted(HELD)))
+        before = await self._by_id(self._scope.engine.lock_rows(held), nodes=self._scope.ids(sorted(reasons)))
         now = await self._scope.now()
         after = {
-            task_id: lifecycle.abandoned(task, reason, self._scope.policy, now) for task_id, task in before.items()
+            task_id: lifecycle.abandoned(task, reasons[task.assigned_node or ""], self._scope.policy, now)
+            for task_id, task in before.items()
         }
         return await self.store(before, after)
 

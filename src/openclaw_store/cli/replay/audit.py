@@ -67,6 +67,12 @@ class Stock(msgspec.Struct, frozen=True):
     differences: list[str]
 
 
+async def prepare(url: str, cluster: str) -> int:
+    """Make the store and the cluster where they are missing; return the cluster's newest revision."""
+    async with Database(url, cluster=cluster) as database, database.unit_of_work(read_only=True) as uow:
+        return (await uow.changes.head()).revision
+
+
 async def take_stock(url: str, cluster: str, task_ids: Sequence[str], since: int) -> Stock:
     """Read what became of the tasks, and what happened after revision ``since``."""
     async with Database(url, cluster=cluster) as database:

@@ -32,12 +32,18 @@ class Coordinator:
 
     async def serve(self, requests: AsyncIterator[wire.Request]) -> None:
         """Handle what comes in, until ``Stop`` or the end of it."""
-        for loop in (self._announce(), self._announce_again(), self._look_for_lost_nodes(), self._tell_figures()):
+        for loop in (
+            self._announce(),
+            self._announce_again(),
+            self._look_for_lost_nodes(),
+            self._keep_telling_figures(),
+        ):
             self._spawn(loop)
         self._say(wire.Ready(self._state.version))
         try:
             async for request in requests:
                 if isinstance(request, wire.Stop):
+                    await self._tell_figures()
                     return
                 self._spawn(self._service.handle(request))
         finally:
@@ -80,11 +86,14 @@ class Coordinator:
             if lost:
                 self._say(wire.Lost(lost, sum(len(before.tasks_on(node_id)) for node_id in lost)))
 
-    async def _tell_figures(self) -> None:
+    async def _keep_telling_figures(self) -> None:
         while True:
-            state = await self._state.get_state()
-            self._say(wire.Figures(state.version, dict(state.task_counts), dict(state.node_counts)))
+            await self._tell_figures()
             await asyncio.sleep(_FIGURES)
+
+    async def _tell_figures(self) -> None:
+        state = await self._state.get_state()
+        self._say(wire.Figures(state.version, dict(state.task_counts), dict(state.node_counts)))
 
 
 async def run(source: int, sink: int) -> None:

@@ -128,11 +128,12 @@ class Fleet:
         every = self._scenario.faults.kill_node_every
         if not every or self._ledger.ended // every <= self.deaths:
             return
-        if self._scenario.speed is None:
-            # Nobody holds work for longer than a moment: whoever has just got some may be the one.
-            victim = node if self._dice.random() < _DICE else None
+        at_work = [one for one in self._nodes.values() if one.is_up and one.is_working]
+        if at_work:
+            victim: Node | None = self._dice.choice(at_work)
         else:
-            victim = self._dice.choice([one for one in self._nodes.values() if one.is_up and one.attempts])
+            # Nobody works for longer than a moment: whoever has just got something to do may be the one.
+            victim = node if self._dice.random() < _DICE else None
         if victim is not None:
             self._kill(victim)
 

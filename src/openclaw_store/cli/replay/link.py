@@ -115,10 +115,10 @@ class Link:
             process.stdin.close()
         try:
             await asyncio.wait_for(process.wait(), _PATIENCE)
-        except (TimeoutError, asyncio.CancelledError):
-            process.kill()
-            await process.wait()
-            raise
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
     def _tail(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LAST_LINES:]) or "it printed nothing"

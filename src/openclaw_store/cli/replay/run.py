@@ -8,7 +8,7 @@ from typing import Final, assert_never
 
 from openclaw_store import TaskStatus
 from openclaw_store.cli.replay import wire
-from openclaw_store.cli.replay.audit import Stock, take_stock
+from openclaw_store.cli.replay.audit import Stock, prepare, take_stock
 from openclaw_store.cli.replay.customer import Customer
 from openclaw_store.cli.replay.display import Display, Sight
 from openclaw_store.cli.replay.errors import ReplayError
@@ -20,6 +20,7 @@ from openclaw_store.cli.replay.scenario import Scenario
 from openclaw_store.domain.task import FINISHED
 
 _TICK: Final = 0.1  # seconds between two looks at where things stand
+_NAMED: Final = 4  # nodes that are named in one line, at most
 _LATELY: Final = 20  # ticks over which the rate is measured
 _STANDSTILL: Final = 60.0  # seconds without any news after which nothing more is expected
 
@@ -46,7 +47,7 @@ class Replay:
         self._fleet = Fleet(scenario, self._link, self._ledger, display.tell)
         self._customer = Customer(scenario, self._link, self._ledger)
         self._kills = deque(sorted(scenario.faults.kill_coordinator_after))
-        self._first_revision: int | None = None
+        self._served = False
         self._start = self._news = time.monotonic()
         self._figures = wire.Figures(0, {}, {})
         self._rate: deque[tuple[float, int]] = deque(maxlen=_LATELY)
@@ -60,8 +61,9 @@ class Replay:
 
         Raises:
             ReplayError: it could not be played to its end.
-            StoreError: the audit could not be made.
+            StoreError: the store cannot be opened, or not audited.
         """
+        since = await prepare(*self._store)
         if self._stranded:
             self._display.tell(f"{self._stranded:,} tasks need a skill that no node offers: they stay pending")
         try:
@@ -77,7 +79,8 @@ class Replay:
                 await link
         except* ReplayError as errors:
             raise errors.exceptions[0] from None
-        stock = await take_stock(*self._store, [*self._ledger.submitted.values()], self._first_revision or 0)
+        self._display.show(self._sight())
+        stock = await take_stock(*self._store, [*self._ledger.submitted.values()], since)
         return self._outcome(stock, differences, seconds)
 
     def _hear(self, answer: wire.Answer) -> None:
@@ -90,9 +93,7 @@ class Replay:
             case wire.Figures():
                 self._figures = answer
             case wire.Lost():
-                self._display.tell(
-                    f"{', '.join(answer.node_ids)} declared lost, {answer.tasks} tasks back in the queue"
-                )
+                self._display.tell(f"{_names(answer.node_ids)} declared lost, {answer.tasks} tasks back in the queue")
                 self._fleet.missed(answer.node_ids)
             case wire.Ready():
                 self._begin(answer)
@@ -107,8 +108,8 @@ class Replay:
         self._judge()
 
     def _begin(self, ready: wire.Ready) -> None:
-        if self._first_revision is None:
-            self._first_revision = ready.revision
+        if not self._served:
+            self._served = True
             self._start = time.monotonic()
             self._fleet.register_all()
         else:
@@ -181,3 +182,7 @@ class Replay:
                 *(f"finished twice: {task_id}" for task_id in findings.finished_twice),
             ),
         )
+
+
+def _names(node_ids: list[str]) -> str:
+    return ", ".join(node_ids) if len(node_ids) <= _NAMED else f"{len(node_ids)} nodes"

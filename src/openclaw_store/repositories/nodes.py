@@ -17,13 +17,12 @@ from openclaw_store.errors import (
     NodeUnavailableError,
     ValidationError,
 )
-from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, node_of, node_row
+from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, heartbeat_row, node_of, node_row
 from openclaw_store.repositories.scope import Scope
 from openclaw_store.repositories.tasks import LIST_LIMIT, TaskRepository
 
 _MINE: Final = NODES.c.cluster_id == bindparam("cluster")
 _THIS: Final = (_MINE, NODES.c.node_id == bindparam("node"))
-_GET: Final = SELECT_NODES.where(*_THIS)
 _ALL: Final = SELECT_NODES.where(_MINE).order_by(NODES.c.node_id)
 _BY_STATUS: Final = SELECT_NODES.where(_MINE, NODES.c.status == bindparam("one_status")).order_by(NODES.c.node_id)
 _STALE: Final = SELECT_NODES.where(
@@ -94,9 +93,9 @@ class NodeRepository:
 
     async def create(self, node: NodeInfo) -> NodeInfo:
         """Store a node that was not known before. Raises DuplicateError when its id is taken."""
-        if await self._find(_require_node(node).node_id) is not None:
+        if await self._locked_many([_require_node(node).node_id]):
             raise DuplicateError(f"node {node.node_id!r} exists already; a node that comes back registers afresh")
-        return await self._insert(node)
+        return (await self._insert([node]))[0]
 
     async def register(self, node: NodeInfo) -> NodeInfo:
         """Store a node that starts: a new one, or a known one afresh.
@@ -104,30 +103,29 @@ class NodeRepository:
         A known node gets the next incarnation and the new description, and its tasks go back to the queue or to
         their end in the same transaction: a node that starts afresh does not run them any more.
         """
-        known = await self._find(_require_node(node).node_id)
-        if known is None:
-            return await self._insert(node)
-        await self._tasks.abandon({node.node_id: f"node {node.node_id!r} started afresh"})
-        now = await self._scope.now()
-        described = altered(
-            _described(known, node),
-            status=node.status,
-            incarnation=known.incarnation + 1,
-            registered_at=now,
-            running_tasks=0,
-        )
-        await self.update_heartbeats([heartbeat_of(node, seen_at=now)])
-        return await self._write(known, described, heard=now)
+        return (await self.register_many([node]))[0]
+
+    async def register_many(self, nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
+        """Store many nodes that start, as ``register`` does each, in a fixed number of statements."""
+        started = {_require_node(node).node_id: node for node in nodes}
+        if len(started) < len(nodes):
+            return [(await self.register_many([node]))[0] for node in nodes]  # a node that starts twice, one by one
+        known = {node.node_id: node for node in await self._locked_many(list(started))}
+        await self._tasks.abandon({node_id: f"node {node_id!r} started afresh" for node_id in known})
+        fresh = await self._insert([node for node_id, node in started.items() if node_id not in known])
+        again = await self._register_again([(known[node_id], started[node_id]) for node_id in known])
+        stored = {node.node_id: node for node in (*fresh, *again)}
+        return [stored[node_id] for node_id in started]
 
     async def get(self, node_id: str) -> NodeInfo:
         """Return a node. Raises NodeNotFoundError."""
-        return _existing(await self._find(checks.identifier(node_id, "node_id")), node_id)
+        found = await self.get_many([checks.identifier(node_id, "node_id")])
+        return _existing(found.get(node_id), node_id)
 
     async def get_many(self, node_ids: Iterable[str]) -> dict[str, NodeInfo]:
         """Return those of the nodes that exist, by id."""
         wanted = list(dict.fromkeys(node_ids))
-        condition = self._scope.engine.any_of(NODES.c.node_id, "wanted")
-        nodes = await self._select(SELECT_NODES.where(_MINE, condition), wanted=self._scope.ids(wanted))
+        nodes = await self._select(SELECT_NODES.where(_MINE, self._wanted()), wanted=self._scope.ids(wanted))
         return {node.node_id: node for node in nodes}
 
     async def update(self, node: NodeInfo) -> NodeInfo:
@@ -262,27 +260,50 @@ class NodeRepository:
             ]
         )
 
-    async def _insert(self, node: NodeInfo) -> NodeInfo:
-        now = await self._scope.now()
-        stored = NodeInfo(
-            node_id=node.node_id,
-            status=node.status,
-            cpu_usage=node.cpu_usage,
-            memory_usage=node.memory_usage,
-            disk_usage=node.disk_usage,
-            registered_at=now,
-            last_heartbeat=now,
-            incarnation=1,
-            version=1,
-            **{field: getattr(node, field) for field in _DESCRIPTION},
-        )
-        await self._scope.execute(_INSERT, [node_row(stored, self._scope.cluster_id)])
-        beat = {field: getattr(node, field) for field in LOADS}
-        beat |= {"successful_tasks": 0, "failed_tasks": 0, "execution_us": 0, "seen_at": now}
-        beat |= {"cluster_id": self._scope.cluster_id, "node_id": node.node_id}
-        await self._scope.execute(_HEARD, [beat])
-        self._scope.journal.node(None, stored)
+    async def _insert(self, nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
+        if not nodes:
+            return []
+        now, cluster_id = await self._scope.now(), self._scope.cluster_id
+        stored = [
+            NodeInfo(
+                node_id=node.node_id,
+                status=node.status,
+                registered_at=now,
+                last_heartbeat=now,
+                incarnation=1,
+                version=1,
+                **{field: getattr(node, field) for field in (*_DESCRIPTION, *LOADS)},
+            )
+            for node in nodes
+        ]
+        await self._scope.execute(_INSERT, [node_row(node, cluster_id) for node in stored])
+        await self._scope.execute(_HEARD, [heartbeat_row(node, cluster_id) for node in stored])
+        for node in stored:
+            self._scope.journal.node(None, node)
         return stored
+
+    async def _register_again(self, nodes: Sequence[tuple[NodeInfo, NodeInfo]]) -> list[NodeInfo]:
+        """Write nodes that start afresh, given as known and as described; their tasks have been taken from them."""
+        now = await self._scope.now()
+        await self.update_heartbeats([heartbeat_of(node, seen_at=now) for _, node in nodes])
+        return await self._write_many(
+            [
+                (
+                    known,
+                    altered(
+                        _described(known, node),
+                        status=node.status,
+                        incarnation=known.incarnation + 1,
+                        registered_at=now,
+                        last_heartbeat=now,
+                        running_tasks=0,
+                        version=known.version + 1,
+                        **{field: getattr(node, field) for field in LOADS},
+                    ),
+                )
+                for known, node in nodes
+            ]
+        )
 
     async def _write(self, known: NodeInfo, wanted: NodeInfo, heard: datetime | None) -> NodeInfo:
         stored = altered(wanted, version=known.version + 1, last_heartbeat=heard or known.last_heartbeat)
@@ -303,12 +324,15 @@ class NodeRepository:
         return [stored for _, stored in nodes]
 
     async def _locked(self, node_id: str) -> NodeInfo:
-        nodes = await self._select(self._scope.engine.lock_rows(_GET), node=node_id)
+        nodes = await self._locked_many([node_id])
         return _existing(nodes[0] if nodes else None, node_id)
 
-    async def _find(self, node_id: str) -> NodeInfo | None:
-        nodes = await self._select(self._scope.engine.lock_rows(_GET), node=node_id)
-        return nodes[0] if nodes else None
+    async def _locked_many(self, node_ids: Sequence[str]) -> list[NodeInfo]:
+        statement = self._scope.engine.lock_rows(SELECT_NODES.where(_MINE, self._wanted()))
+        return await self._select(statement, wanted=self._scope.ids(node_ids))
+
+    def _wanted(self) -> Any:
+        return self._scope.engine.any_of(NODES.c.node_id, "wanted")
 
     async def _select(self, statement: Any, **parameters: Any) -> list[NodeInfo]:
         return [node_of(row) for row in await self._scope.execute(statement, {**self._mine, **parameters})]

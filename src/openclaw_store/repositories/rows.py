@@ -124,6 +124,13 @@ def node_row(node: NodeInfo, cluster_id: int) -> dict[str, Any]:
     return row
 
 
+def heartbeat_row(node: NodeInfo, cluster_id: int) -> dict[str, Any]:
+    """Return the row of what changes with a node's every heartbeat or report."""
+    row = {name: getattr(node, name) for name in _LOAD_FIELDS}
+    row |= {"cluster_id": cluster_id, "node_id": node.node_id, "seen_at": node.last_heartbeat}
+    return row
+
+
 def _clockwork(task: Task, quantum_us: int, now: datetime) -> tuple[int | None, datetime | None]:
     """Return ``queue_rank`` and ``due_at``: the place in the queue, and when the clock next matters."""
     if task.status is TaskStatus.PENDING:
@@ -142,6 +149,7 @@ __all__ = [
     "SELECT_NODES",
     "SELECT_TASKS",
     "TASKS",
+    "heartbeat_row",
     "node_of",
     "node_row",
     "task_of",

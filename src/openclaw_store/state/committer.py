@@ -10,14 +10,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from openclaw_store.database import Database
+from openclaw_store.domain.node import NodeInfo
 from openclaw_store.domain.task import Task
 from openclaw_store.errors import ClosedError, CommitUnknownError, DatabaseError, StoreError
 from openclaw_store.repositories.placement import Claim
 from openclaw_store.repositories.steps import Step
 from openclaw_store.unit_of_work import UnitOfWork
 
-Operation: TypeAlias = tuple[Task, ...] | Step | Claim | Callable[[UnitOfWork], Awaitable[Any]]
-"""Tasks to submit, a step, a claim, or anything else that is done in a unit of work."""
+Operation: TypeAlias = tuple[Task, ...] | NodeInfo | Step | Claim | Callable[[UnitOfWork], Awaitable[Any]]
+"""Tasks to submit, a node to register, a step, a claim, or anything else that is done in a unit of work."""
 
 BATCH: Final = 500
 QUEUE: Final = 10_000
@@ -98,11 +99,14 @@ def _answer(future: asyncio.Future[Any], outcome: Any) -> None:
 async def _perform(uow: UnitOfWork, operations: Sequence[Operation]) -> list[Any]:
     outcomes: list[Any] = [None] * len(operations)
     submits = {place: one for place, one in enumerate(operations) if isinstance(one, tuple)}
+    nodes = {place: one for place, one in enumerate(operations) if isinstance(one, NodeInfo)}
     steps = {place: one for place, one in enumerate(operations) if isinstance(one, Step)}
     claims = {place: one for place, one in enumerate(operations) if isinstance(one, Claim)}
     for place, operation in enumerate(operations):
         if callable(operation):
             outcomes[place] = await _alone(uow, operation)
+    if nodes:
+        _put(outcomes, nodes, await uow.nodes.register_many(list(nodes.values())))
     if submits:
         _put(outcomes, submits, await uow.tasks.submit(list(submits.values())))
     if steps:

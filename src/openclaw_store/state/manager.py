@@ -10,7 +10,7 @@ from openclaw_store.domain import checks
 from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.domain.task import Task
-from openclaw_store.errors import ClosedError, NodeNotFoundError, VerificationError
+from openclaw_store.errors import ClosedError, NodeNotFoundError, ValidationError, VerificationError
 from openclaw_store.repositories import steps
 from openclaw_store.repositories.nodes import Heartbeat
 from openclaw_store.repositories.placement import Assignment, Claim
@@ -148,7 +148,9 @@ class StateManager:
 
     async def add_node(self, node: NodeInfo) -> NodeInfo:
         """Register a node, or register it afresh."""
-        stored: NodeInfo = await self._write(lambda uow: uow.nodes.register(node))
+        if not isinstance(node, NodeInfo):
+            raise ValidationError("node", f"must be a NodeInfo, not {type(node).__name__}")
+        stored: NodeInfo = await self._write(node)
         return stored
 
     async def update_node(self, node: NodeInfo) -> NodeInfo:

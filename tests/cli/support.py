@@ -80,23 +80,23 @@ def sql(path: Path, statement: str) -> None:
         connection.execute(statement)
 
 
-def start(*words: object, path: Path | None = None, **streams: Any) -> "subprocess.Popen[str]":
-    """Start the real program."""
+def start(*words: object, path: Path, stdout: int = subprocess.PIPE, **variables: str) -> "subprocess.Popen[str]":
+    """Start the real program, with nobody to ask."""
     return subprocess.Popen(
         [*PROGRAM, *map(str, words)],
-        env=environment_of(path),
-        stdin=streams.get("stdin", subprocess.DEVNULL),
-        stdout=streams.get("stdout", subprocess.PIPE),
-        stderr=streams.get("stderr", subprocess.PIPE),
+        env=environment_of(path, **variables),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def environment_of(path: Path | None, **variables: str) -> dict[str, str]:
+def environment_of(path: Path, **variables: str) -> dict[str, str]:
     """Return this process's environment less what would steer the program."""
     unwanted = {"OPENCLAW_STORE_URL", "OPENCLAW_STORE_DEBUG", "NO_COLOR", "FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE"}
     inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
-    return inherited | ({} if path is None else {"OPENCLAW_STORE_URL": str(path)}) | variables
+    return inherited | {"OPENCLAW_STORE_URL": str(path)} | variables
 
 
 def on_terminal(*words: object, path: Path, answer: str = "", **variables: str) -> tuple[int, str]:

@@ -41,7 +41,7 @@ def test_pending_tasks_are_listed_in_the_order_of_claiming(shell: Shell) -> None
 def test_finished_tasks_are_listed_by_their_end_newest_first(shell: Shell) -> None:
     fill(shell.path, task("a"), task("b"), task("c"))
     for name in ("b", "c", "a"):
-        work(shell.path, lambda uow, name=name: uow.tasks.cancel(name))
+        shell("tasks", "cancel", name, "--yes")
     assert [one["task_id"] for one in shell.json("tasks", "list", "--status", "cancelled")] == ["a", "c", "b"]
 
 

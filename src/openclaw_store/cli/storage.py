@@ -101,7 +101,7 @@ async def cleanup(
 async def _remove(database: Database, days: float, history: bool) -> dict[str, Any]:
     removed = {"tasks": await database.cleanup_old_tasks(days)}
     if history:
-        removed["changes"] = await database.compact_history(*_kept(database, days))
+        removed["changes"] = await database.compact_history(*kept(database, days))
     return removed
 
 
@@ -110,12 +110,11 @@ async def _count(database: Database, days: float, history: bool) -> dict[str, An
         counted = {"tasks": await queries.count_old_tasks(uow, database.cluster, days)}
     if history:
         async with database.unit_of_work() as uow:
-            kept = _kept(database, days)
-            counted["changes"] = await queries.count_old_changes(uow, database.cluster, *kept)
+            counted["changes"] = await queries.count_old_changes(uow, database.cluster, *kept(database, days))
             await uow.rollback()
     return counted
 
 
-def _kept(database: Database, days: float) -> tuple[int, float]:
+def kept(database: Database, days: float) -> tuple[int, float]:
     """Return how much history stays: so many of the newest revisions, and whatever is younger than so many seconds."""
     return database.policy.history_revisions, days * _DAY

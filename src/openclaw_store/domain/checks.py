@@ -1,6 +1,6 @@
 """Checks of single fields, shared by the values of the domain. Each returns the value in its stored form."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Any, Final, TypeVar
@@ -12,8 +12,10 @@ MAX_NAME: Final = 255
 MAX_TEXT: Final = 1 << 20
 MAX_SET: Final = 256
 MAX_INT: Final = (1 << 31) - 1
+MAX_REVISION: Final = (1 << 63) - 2  # the next one still fits a signed 64-bit column
 MAX_SECONDS: Final = 10 * 365 * 86_400.0
 
+_SHOWN: Final = 80
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -28,6 +30,15 @@ def microseconds(moment: datetime) -> int:
 def moment_of(value: int) -> datetime:
     """Return microseconds since 1970 as an aware UTC datetime, exactly."""
     return _EPOCH + timedelta(microseconds=value)
+
+
+def shown(value: object) -> str:
+    """Return ``value`` as an error message shows it: cut short, whatever its ``repr`` does."""
+    try:
+        words = repr(value)
+    except Exception:  # noqa: BLE001 - a caller's class may raise anything; numbers of 5,000 digits do
+        return f"a {type(value).__name__} that cannot be shown"
+    return words if len(words) <= _SHOWN else f"{words[: _SHOWN - 3]}..."
 
 
 def text(value: Any, field: str, *, longest: int, empty: bool = False) -> str:
@@ -58,6 +69,20 @@ def optional_identifier(value: Any, field: str) -> str | None:
     return None if value is None else text(value, field, longest=MAX_ID)
 
 
+def sequence(value: Any, field: str) -> Sequence[Any]:
+    """Return ``value`` if it is a list, or anything else that keeps an order and is not text."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise ValidationError(field, f"must be a list, not {type(value).__name__}")
+    return value
+
+
+def identifiers(value: Any, field: str) -> list[str]:
+    """Return the different ids in ``value``, in their order."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise ValidationError(field, f"must hold ids, not be {type(value).__name__}")
+    return list(dict.fromkeys(identifier(one, field) for one in value))
+
+
 def names(value: Any, field: str) -> tuple[str, ...]:
     """Return the names in ``value``, in their order, each once."""
     if type(value) is tuple and not value:
@@ -82,7 +107,7 @@ def member(value: Any, field: str, kind: type[EnumT]) -> EnumT:
         return kind(value)  # type: ignore[arg-type]  # of the wrong type is unknown too, as said below
     except ValueError as error:
         known = ", ".join(str(one.value) for one in kind)
-        raise ValidationError(field, f"{value!r} is no {kind.__name__}; known are {known}") from error
+        raise ValidationError(field, f"{shown(value)} is no {kind.__name__}; known are {known}") from error
 
 
 def whole(value: Any, field: str, *, least: int = 0, most: int = MAX_INT) -> int:
@@ -90,7 +115,7 @@ def whole(value: Any, field: str, *, least: int = 0, most: int = MAX_INT) -> int
     if type(value) is not int:
         raise ValidationError(field, f"must be a whole number, not {type(value).__name__}")
     if not least <= value <= most:
-        raise ValidationError(field, f"is {value}, allowed are {least} to {most}")
+        raise ValidationError(field, f"is {shown(value)}, allowed are {least} to {most}")
     return value
 
 
@@ -99,7 +124,7 @@ def number(value: Any, field: str, *, least: float, most: float) -> float:
     if type(value) is not float and type(value) is not int:
         raise ValidationError(field, f"must be a number, not {type(value).__name__}")
     if not least <= value <= most:
-        raise ValidationError(field, f"is {value}, allowed are {least:g} to {most:g}")
+        raise ValidationError(field, f"is {shown(value)}, allowed are {least:g} to {most:g}")
     return float(value)
 
 

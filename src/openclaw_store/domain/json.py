@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias, overload
 
 import msgspec
 
+from openclaw_store.domain.checks import shown
 from openclaw_store.errors import ValidationError
 
 MAX_DEPTH: Final = 100
@@ -178,7 +179,7 @@ def _refuse_what_is_not_json(value: Any, field: str, depth: int) -> None:
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise ValidationError(field, f"has the key {key!r}, which is not a string")
+                raise ValidationError(field, f"has the key {shown(key)}, which is not a string")
             _refuse_what_is_not_json(item, f"{field}.{key}", depth + 1)
     elif isinstance(value, list | tuple | JsonArray):
         for index, item in enumerate(value):
@@ -191,4 +192,4 @@ def _refuse_what_is_no_number(value: Any, field: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValidationError(field, f"is {value}, which JSON cannot express")
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
-        raise ValidationError(field, f"is {value}, integers must fit 64 bits")
+        raise ValidationError(field, f"is {shown(value)}, integers must fit 64 bits")

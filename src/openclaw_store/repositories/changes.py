@@ -125,7 +125,7 @@ class ChangeRepository:
         Raises:
             ResyncRequiredError: the history does not reach back to ``revision``, or not yet up to it.
         """
-        checks.whole(revision, "revision", most=(1 << 63) - 2)
+        checks.whole(revision, "revision", most=checks.MAX_REVISION)
         checks.whole(limit, "limit", least=1)
         head = await self.head()
         if not head.compact_revision <= revision <= head.revision:
@@ -141,6 +141,7 @@ class ChangeRepository:
 
     async def token_of(self, revision: int) -> int | None:
         """Return the random identity of a revision; None when its rows are gone, or were never there."""
+        checks.whole(revision, "revision", most=checks.MAX_REVISION)
         parameters = {"cluster": self._scope.cluster_id, "revision": revision}
         token: int | None = (await self._scope.execute(_TOKEN, parameters)).scalar_one_or_none()
         return token
@@ -244,6 +245,7 @@ class ChangeRepository:
 
     async def delete_below_floor(self, limit: int = 1000) -> int:
         """Delete about ``limit`` rows that the floor has given up; return how many went. Takes no revision."""
+        checks.whole(limit, "limit", least=1)
         head = await self.head()
         mine = _CHANGES.c.cluster_id == self._scope.cluster_id
         below = _CHANGES.c.revision < head.compact_revision

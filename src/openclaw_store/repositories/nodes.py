@@ -107,7 +107,7 @@ class NodeRepository:
 
     async def register_many(self, nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
         """Store many nodes that start, as ``register`` does each, in a fixed number of statements."""
-        started = {_require_node(node).node_id: node for node in nodes}
+        started = {_require_node(node).node_id: node for node in checks.sequence(nodes, "nodes")}
         if len(started) < len(nodes):
             return [(await self.register_many([node]))[0] for node in nodes]  # a node that starts twice, one by one
         known = {node.node_id: node for node in await self._locked_many(list(started))}
@@ -124,7 +124,7 @@ class NodeRepository:
 
     async def get_many(self, node_ids: Iterable[str]) -> dict[str, NodeInfo]:
         """Return those of the nodes that exist, by id."""
-        wanted = list(dict.fromkeys(node_ids))
+        wanted = checks.identifiers(node_ids, "node_ids")
         nodes = await self._select(SELECT_NODES.where(_MINE, self._wanted()), wanted=self._scope.ids(wanted))
         return {node.node_id: node for node in nodes}
 
@@ -170,6 +170,9 @@ class NodeRepository:
 
     async def update_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> int:
         """Note many heartbeats at once; return how many were news. Unknown nodes and older news are passed over."""
+        for beat in checks.sequence(heartbeats, "heartbeats"):
+            if not isinstance(beat, Heartbeat):
+                raise ValidationError("heartbeats", f"must hold Heartbeats, not {type(beat).__name__}")
         now = await self._scope.now()
         news = 0
         for rows in _by_fields(heartbeats, now, self._scope.cluster_id):
@@ -224,7 +227,7 @@ class NodeRepository:
         In the one transaction: the node goes offline, its incarnation rises, and its tasks go back to the queue or
         to their end. A heartbeat that arrived meanwhile wins.
         """
-        wanted = set(node_ids)
+        wanted = set(checks.identifiers(node_ids, "node_ids"))
         stale = [node for node in await self.find_stale_nodes(timeout_seconds) if node.node_id in wanted]
         return await self._lose([(node, node) for node in stale])
 

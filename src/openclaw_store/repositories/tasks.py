@@ -76,7 +76,7 @@ class TaskRepository:
 
     async def create_many(self, tasks: Sequence[Task]) -> list[Task]:
         """Store new tasks, all or none, and return them in order. Raises as ``create``."""
-        stored: list[Task] = only(await self.submit([tasks]))
+        stored: list[Task] = only(await self.submit([checks.sequence(tasks, "tasks")]))
         return stored
 
     async def submit(self, groups: Sequence[Sequence[Task]]) -> list[list[Task] | StoreError]:
@@ -107,7 +107,7 @@ class TaskRepository:
 
     async def get_many(self, task_ids: Iterable[str]) -> dict[str, Task]:
         """Return those of the tasks that exist, by id."""
-        wanted = list(dict.fromkeys(task_ids))
+        wanted = checks.identifiers(task_ids, "task_ids")
         if not wanted:
             return {}
         condition = self._scope.engine.any_of(TASKS.c.task_id, "wanted")
@@ -178,7 +178,7 @@ class TaskRepository:
         A pair is refused, and the others go on, when the task or the node does not exist, the task is not pending or
         not ready, or the node is not online, full, or lacks a skill.
         """
-        return await self._placement.assign(pairs)
+        return await self._placement.assign(checks.sequence(pairs, "pairs"))
 
     # Steps
 
@@ -267,7 +267,7 @@ class TaskRepository:
         A running task past its ``timeout`` ends as timeout, or is retried. A scheduled one that was not started in
         time goes back to the queue. A lapsed lease of a running one is extended when its node was heard of since.
         """
-        return await self._placement.expire(limit)
+        return await self._placement.expire(checks.whole(limit, "limit", least=1))
 
     async def abandon(self, reasons: Mapping[str, str]) -> list[Task]:
         """Take every task from nodes that are gone, given with the reason; they go back to the queue or to their end.

@@ -105,14 +105,14 @@ class StateManager:
 
     async def get_node(self, node_id: str) -> NodeInfo:
         """Return a node. Raises NodeNotFoundError."""
-        node = self._following.state.nodes.get(node_id)
+        node = self._following.state.nodes.get(_id(node_id, "node_id"))
         if node is None:
             raise NodeNotFoundError(f"there is no node {node_id!r} in this cluster; it must register first")
         return self._listening.newest(node)
 
     async def get_task(self, task_id: str) -> Task:
         """Return a task; a finished one is read from the database. Raises TaskNotFoundError."""
-        task = self._following.state.tasks.get(task_id)
+        task = self._following.state.tasks.get(_id(task_id, "task_id"))
         if task is not None:
             return task
         async with self._database.unit_of_work(read_only=True) as uow:
@@ -129,12 +129,12 @@ class StateManager:
 
     async def find_nodes_by_skill(self, skill: str) -> list[NodeInfo]:
         """Return the nodes that offer a skill, whatever their status, by id."""
-        return self._following.state.nodes_with_skill(skill)
+        return self._following.state.nodes_with_skill(checks.identifier(skill, "skill"))
 
     async def get_pending_tasks(self, limit: int = 50) -> list[Task]:
         """Return the first tasks that may be claimed, in the order of claiming."""
         feed = self._following
-        return feed.state.pending_tasks(limit, feed.now)
+        return feed.state.pending_tasks(checks.whole(limit, "limit", least=1), feed.now)
 
     async def get_node_stats(self) -> dict[str, int]:
         """Return how many nodes have each status."""
@@ -211,7 +211,7 @@ class StateManager:
 
     async def add_tasks(self, tasks: Sequence[Task]) -> list[Task]:
         """Submit tasks, all or none."""
-        stored: list[Task] = await self._write(tuple(tasks))
+        stored: list[Task] = await self._write(tuple(checks.sequence(tasks, "tasks")))
         return stored
 
     async def update_task(self, task: Task) -> Task:
@@ -282,7 +282,7 @@ class StateManager:
 
     async def wait_for(self, revision: int) -> None:
         """Return when the snapshot contains ``revision``."""
-        await self._following.wait_for(revision)
+        await self._following.wait_for(checks.whole(revision, "revision", most=checks.MAX_REVISION))
 
     def watch(self, since: int | None = None) -> Watch:
         """Return an endless async iterator over the changes after revision ``since``; None: after the snapshot.
@@ -290,7 +290,9 @@ class StateManager:
         ``Watch`` says what is promised and how to go on after a break.
         """
         feed = self._following
-        return Watch(feed, feed.state.version if since is None else checks.whole(since, "since", most=(1 << 63) - 2))
+        return Watch(
+            feed, feed.state.version if since is None else checks.whole(since, "since", most=checks.MAX_REVISION)
+        )
 
     async def verify(self) -> None:
         """Prove that snapshot, history, counters and tables tell the same story, at one moment.
@@ -321,3 +323,8 @@ class StateManager:
         if self._committer is None:
             raise ClosedError("the state manager is not open: await initialize() first")
         return self._committer
+
+
+def _id(value: str, field: str) -> str:
+    """Return an id that may be looked up; whether it is a proper one, the table of known ids tells cheaper."""
+    return value if type(value) is str else checks.identifier(value, field)

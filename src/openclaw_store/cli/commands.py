@@ -91,10 +91,10 @@ def command(
             def carry_out() -> Report | None:
                 database = _database(url, cluster, creates=creates)
                 if question is not None and not yes:
-                    _ask(question(**given), database, creates=creates)
-                return asyncio.run(_until_terminated(work(Session(database, as_json), **given)))
+                    ask(question(**given), database, creates=creates)
+                return asyncio.run(until_terminated(work(Session(database, as_json), **given)))
 
-            raise typer.Exit(_outcome(carry_out, as_json=as_json))
+            raise typer.Exit(outcome(carry_out, as_json=as_json))
 
         _describe(run, work, [*own, *([] if question is None else [_YES]), *_SHARED])
         app.command(name, epilog=f"Example: {example}")(run)
@@ -117,8 +117,18 @@ def _database(url: str | None, cluster: str, *, creates: bool) -> Database:
     return Database(url, cluster=cluster, create=creates, auto_upgrade=False)
 
 
-def _ask(question: str | None, database: Database, *, creates: bool) -> None:
-    """Ask, and exit unless the answer is yes. It is asked outside the event loop, where Ctrl-C ends it."""
+def ask(question: str | None, database: Database, *, creates: bool) -> None:
+    """Ask, and exit unless the answer is yes. To be called outside the event loop, where Ctrl-C ends the asking.
+
+    Args:
+        question: what to ask; None: nothing.
+        database: what it is about; unless the command ``creates`` one, there must be one first.
+        creates: whether it does.
+
+    Raises:
+        NotFoundError: there is no such database.
+        ConfigurationError: there is nobody to ask.
+    """
     if question is None:
         return
     if not creates:
@@ -135,7 +145,7 @@ def somebody_is_there() -> bool:
     return sys.stdin.isatty()
 
 
-async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
+async def until_terminated(work: Coroutine[Any, Any, T]) -> T:
     """Run ``work``, cancelled by SIGTERM as asyncio cancels it by SIGINT: everything is closed on the way out."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
@@ -144,8 +154,8 @@ async def _until_terminated(work: Coroutine[Any, Any, T]) -> T:
     return await work
 
 
-def _outcome(carry_out: Callable[[], Report | None], *, as_json: bool) -> int:
-    """Carry a command out, print what comes of it, and return its exit code."""
+def outcome(carry_out: Callable[[], Report | None], *, as_json: bool) -> int:
+    """Carry a command out, print its report or its error, and return its exit code."""
     try:
         report = carry_out()
     except StoreError as error:
@@ -159,3 +169,6 @@ def _outcome(carry_out: Callable[[], Report | None], *, as_json: bool) -> int:
         return 0
     output.show(report, as_json=as_json)
     return 0 if report.ok else failures.FAILED
+
+
+_ask, _until_terminated, _outcome = ask, until_terminated, outcome

@@ -7,6 +7,7 @@ import typer
 
 from openclaw_store import migrations
 from openclaw_store.cli import doctor, history, nodes, overview, schema, storage, tasks
+from openclaw_store.cli.replay import command as replay
 
 app = typer.Typer(
     name="openclaw-store",
@@ -35,7 +36,7 @@ def _start(
     """Look after the store of an OpenClaw cluster."""
 
 
-for _module in (schema, overview, history, storage, doctor):
+for _module in (schema, overview, history, storage, doctor, replay):
     _module.register(app)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(nodes.app, name="nodes")

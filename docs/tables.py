@@ -7,7 +7,8 @@ them anew; the tests fail when one is out of date.
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -60,19 +61,20 @@ def policy_table() -> Iterator[str]:
 
 def command_list() -> Iterator[str]:
     """Yield a section for each command: what it does, an example, and its own arguments and options."""
-    commands = dict(_commands(typer.main.get_command(app), ()))
-    for words, command in commands.items():
+    shared = _shared_options()
+    for words, command in _commands(typer.main.get_command(app), ()):
         yield from (f"## {' '.join(words)}", "", inspect.cleandoc(command.help), "")
         yield from ("```console", f"$ {command.epilog.removeprefix('Example: ')}", "```", "")
-        own = [one for one in command.params if one.name not in _shared(commands.values())]
-        yield from _parameters(command, own)
+        described = list(_parameters(command))
+        yield from _options([one for one in described if one not in shared])
+        taken = {_flag(one) for one in described}
+        if lacking := [_flag(one) for one in shared if _flag(one) not in taken]:
+            yield from (f"It does not take {', '.join(lacking)}.", "")
 
 
 def shared_table() -> Iterator[str]:
-    """Yield a row for each option that every command takes."""
-    commands = [command for _, command in _commands(typer.main.get_command(app), ())]
-    shared = _shared(commands)
-    yield from _parameters(commands[0], [one for one in commands[0].params if one.name in shared])
+    """Yield a row for each option that nearly every command takes."""
+    yield from _options(_shared_options())
 
 
 TABLES: Final[Mapping[str, Callable[[], Iterable[str]]]] = {
@@ -137,26 +139,42 @@ def _commands(group: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, .
             yield (*words, name), command
 
 
-def _shared(commands: Iterable[Any]) -> set[str]:
-    return set.intersection(*({parameter.name for parameter in command.params} for command in commands))
+def _shared_options() -> list[tuple[str, str]]:
+    """Return the options that more than half of the commands take, described alike."""
+    commands = [list(_parameters(command)) for _, command in _commands(typer.main.get_command(app), ())]
+    counts = Counter(one for described in commands for one in described)
+    return [one for one, count in counts.items() if count > len(commands) / 2]
 
 
-def _parameters(command: Any, parameters: Iterable[Any]) -> Iterator[str]:
-    """Yield the rows of arguments and options, described as ``--help`` does; nothing when there are none."""
-    context = command.context_class(command)
-    rows = [_parameter(one, context) for one in parameters if not getattr(one, "hidden", False)]
-    if rows:
+def _flag(described: tuple[str, str]) -> str:
+    return f"`{described[0].split()[0]}`"
+
+
+def _options(described: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield the rows of arguments and options; nothing when there are none."""
+    if described:
         yield from (*_row("argument or option", "what it does"), *_row("---", "---"))
-        for name, meaning in rows:
+        for name, meaning in described:
             yield from _row(f"`{name}`", meaning)
         yield ""
+
+
+def _parameters(command: Any) -> Iterator[tuple[str, str]]:
+    """Yield the name and the meaning of each argument and option, as ``--help`` describes them."""
+    context = command.context_class(command)
+    return (_parameter(one, context) for one in command.params if not getattr(one, "hidden", False))
 
 
 def _parameter(parameter: Any, context: Any) -> tuple[str, str]:
     name, meaning = parameter.get_help_record(context)
     if parameter.param_type_name == "argument":
         return name.split()[0] + ("..." if parameter.nargs < 0 else ""), meaning
-    for pattern, plain in ((r"<([\w|]+\|\w+)>", r"\1"), (r"<(int|float).*>", "N"), (r"<str>", "TEXT")):
+    for pattern, plain in (
+        (r"<([\w|]+\|\w+)>", r"\1"),
+        (r"<(int|float).*>", "N"),
+        (r"<str>", "TEXT"),
+        (r"<path>", "PATH"),
+    ):
         name = re.sub(pattern, plain, name)
     return name, meaning
 

@@ -37,9 +37,8 @@ def put(engine: SqliteEngine, *tasks: tuple[int, int | None, str], cluster_id: i
 
 
 async def heads(engine: SqliteEngine, requirements: list[int], limit: int) -> list[tuple[int, int, str]]:
-    parameters = {"cluster_id": 1, "requirements": engine.bind_list(requirements), "limit": limit}
     async with AsyncSession(engine.reader) as session:
-        rows = (await session.execute(engine.queue_heads(), parameters)).all()
+        rows = (await session.execute(*engine.queue_heads(1, requirements, limit))).all()
     return sorted((row.requirement_id, row.queue_rank, row.task_id) for row in rows)
 
 
@@ -82,17 +81,18 @@ async def test_queues_are_read_from_their_index_alone_and_in_its_order(engine: S
     if analysed:  # statistics must not lead the planner astray
         async with engine.writer.begin() as connection:
             await connection.exec_driver_sql("ANALYZE")
-    plan = plan_of(engine, engine.queue_heads(), {"cluster_id": 1, "requirements": "[1, 2]", "limit": 5})
+    plan = plan_of(engine, *engine.queue_heads(1, [1, 2], 5))
     assert [step for step in plan if "queue" in step] == [
         "SEARCH queue USING COVERING INDEX ix_tasks_queue (cluster_id=? AND requirement_id=? AND queue_rank>?)"
     ]
     assert not any("TEMP B-TREE" in step for step in plan)
 
 
-def steps_of(engine: SqliteEngine, requirements: str) -> int:
+def steps_of(engine: SqliteEngine, requirements: list[int]) -> int:
     """Count the virtual machine's instructions, to the nearest ten."""
-    compiled = engine.queue_heads().compile(dialect=sqlite.dialect(paramstyle="named"))
-    parameters = compiled.construct_params({"cluster_id": 1, "requirements": requirements, "limit": 10})
+    statement, bound = engine.queue_heads(1, requirements, 10)
+    compiled = statement.compile(dialect=sqlite.dialect(paramstyle="named"))
+    parameters = compiled.construct_params(bound)
     raw = sqlite3.connect(engine.path)
     steps = 0
 
@@ -109,11 +109,11 @@ def steps_of(engine: SqliteEngine, requirements: str) -> int:
 
 async def test_a_claim_costs_the_same_beside_fifty_thousand_tasks(engine: SqliteEngine) -> None:
     put(engine, *((1, number, f"few{number}") for number in range(20)))
-    few = steps_of(engine, "[1]")
+    few = steps_of(engine, [1])
     put(engine, *((2, number, f"other{number}") for number in range(50_000)))
-    assert steps_of(engine, "[1]") <= few + 10
+    assert steps_of(engine, [1]) <= few + 10
     put(engine, *((1, 7, f"same{number}") for number in range(50_000)))
-    assert steps_of(engine, "[1]") <= few + 10
+    assert steps_of(engine, [1]) <= few + 10
 
 
 @pytest.mark.parametrize("values", [[], [1, 3], [BIG], [3, 1, 1]])

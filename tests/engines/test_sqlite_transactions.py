@@ -273,6 +273,8 @@ async def test_inserting_missing_rows_reports_other_conflicts(engine: SqliteEngi
 async def test_rows_are_not_locked_one_by_one(engine: SqliteEngine) -> None:
     statement = select(ClusterModel)
     assert engine.lock_rows(statement) is statement
+    assert engine.lock_rows(statement, passing_over=True) is statement
+    assert engine.lock_keys(statement) is None
 
 
 async def test_time_is_the_hosts(engine: SqliteEngine) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select
+from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Executable, Select, Update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from openclaw_store.errors import StoreError
@@ -100,16 +100,37 @@ class Engine(Protocol):
         """Return a list of strings or integers as it is bound to an ``any_of`` parameter."""
         ...
 
-    def queue_heads(self) -> Select[Any]:
-        """Return the statement that reads the heads of several queues from the queue's index alone.
+    def queue_heads(
+        self, cluster_id: int, requirements: Sequence[int], limit: int
+    ) -> tuple[Select[Any], dict[str, Any]]:
+        """Return what reads the first ``limit`` tasks of each requirement from the queue's index alone, to be executed.
 
-        Parameters: ``cluster_id``, ``requirements`` (with ``bind_list``), ``limit`` per requirement.
         Columns: ``requirement_id``, ``queue_rank``, ``task_id``; in no particular order. No row is locked.
         """
         ...
 
-    def lock_rows(self, statement: Select[Any]) -> Select[Any]:
-        """Return ``statement`` so that it locks the rows that it finds, in primary-key order, where that is needed."""
+    def lock_rows(self, statement: Select[Any], *, passing_over: bool = False) -> Select[Any]:
+        """Return ``statement``, which reads one table, so that it locks what it finds, and finds it as it is then.
+
+        Rows are locked in the statement's order, which should be that of the primary key wherever two units could
+        meet. With ``passing_over`` rows that somebody else has locked are left out instead of waited for.
+        """
+        ...
+
+    def lock_keys(self, statement: Select[Any]) -> Select[Any] | None:
+        """Return ``statement``, which reads keys of one table, so that it locks their rows; None: no need to.
+
+        There is no need where a transaction that writes has locked the whole database when it began. Elsewhere what
+        depends on the rows must be read by a later statement: this one's snapshot may be older than its locks.
+        """
+        ...
+
+    def incrementing(self, statement: Update, column: Column[int]) -> Executable:
+        """Return ``statement``, which updates one row, so that it also adds one to ``column``; see ``incremented``."""
+        ...
+
+    def incremented(self, result: CursorResult[Any]) -> int:
+        """Return what an ``incrementing`` statement has made of its column."""
         ...
 
     async def insert_missing(self, session: AsyncSession, table: Any, rows: Sequence[dict[str, Any]]) -> int:

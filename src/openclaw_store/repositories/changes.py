@@ -32,13 +32,11 @@ _ADVANCE: Final = (
     update(_CLUSTERS)
     .where(_CLUSTERS.c.cluster_id == bindparam("cluster"))
     .values(
-        revision=_CLUSTERS.c.revision + 1,
         token=bindparam("new_token"),
         changed_at=bindparam("moment"),
         requirement_count=_CLUSTERS.c.requirement_count + bindparam("requirements"),
         **{column: _CLUSTERS.c[column] + bindparam(f"plus_{column}") for column in _COUNTERS.values()},
     )
-    .returning(_CLUSTERS.c.revision)
 )
 _DIRTY: Final = (
     update(_CLUSTERS)
@@ -188,7 +186,8 @@ class ChangeRepository:
             "moment": now,
             "requirements": len(journal.requirements),
         }
-        revision: int = (await scope.execute(_ADVANCE, parameters)).scalar_one()
+        advance = scope.engine.incrementing(_ADVANCE, _CLUSTERS.c.revision)
+        revision = scope.engine.incremented(await scope.execute(advance, parameters))
         changes = tuple(
             Change(
                 revision,

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from openclaw_store.domain import checks
 from openclaw_store.domain.node import NodeInfo, NodeStatus
@@ -227,7 +227,8 @@ class NodeRepository:
         In the one transaction: the node goes offline, its incarnation rises, and its tasks go back to the queue or
         to their end. A heartbeat that arrived meanwhile wins.
         """
-        wanted = set(checks.identifiers(node_ids, "node_ids"))
+        wanted = checks.identifiers(node_ids, "node_ids")
+        await self._lock(wanted)
         stale = [node for node in await self.find_stale_nodes(timeout_seconds) if node.node_id in wanted]
         return await self._lose([(node, node) for node in stale])
 
@@ -320,7 +321,7 @@ class NodeRepository:
                 del row[fixed]
             row |= {"in_cluster": self._scope.cluster_id, "of_node": known.node_id, "at_version": known.version}
             rows.append(row)
-        if rows and (await self._scope.execute(_UPDATE, rows)).rowcount != len(rows):
+        if rows and not await self._scope.change(_UPDATE, rows):
             raise ConflictError("nodes were changed by somebody else between reading and writing them")
         for known, stored in nodes:
             self._scope.journal.node(known, stored)
@@ -331,8 +332,13 @@ class NodeRepository:
         return _existing(nodes[0] if nodes else None, node_id)
 
     async def _locked_many(self, node_ids: Sequence[str]) -> list[NodeInfo]:
-        statement = self._scope.engine.lock_rows(SELECT_NODES.where(_MINE, self._wanted()))
-        return await self._select(statement, wanted=self._scope.ids(node_ids))
+        """Return those of the nodes that exist, locked until the unit ends; their tasks are theirs alone till then."""
+        await self._lock(node_ids)
+        return await self._select(SELECT_NODES.where(_MINE, self._wanted()), wanted=self._scope.ids(node_ids))
+
+    async def _lock(self, node_ids: Sequence[str]) -> None:
+        keys = select(NODES.c.node_id).where(_MINE, self._wanted()).order_by(NODES.c.node_id)
+        await self._scope.lock(keys, {**self._mine, "wanted": self._scope.ids(node_ids)})
 
     def _wanted(self) -> Any:
         return self._scope.engine.any_of(NODES.c.node_id, "wanted")

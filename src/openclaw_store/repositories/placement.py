@@ -34,15 +34,17 @@ if TYPE_CHECKING:
 
 CLAIM_LIMIT: Final = 1000
 
+_ROUNDS: Final = 5  # of choosing, when others take the same tasks at the same time
 _WAKE_LIMIT: Final = 1000  # delayed tasks that become ready at one moment join the queue in batches
 _CLUSTERS: Final = table_of(ClusterModel)
 _REQUIREMENTS: Final = table_of(RequirementModel)
 _MINE: Final = TASKS.c.cluster_id == bindparam("cluster")
 _DUE: Final = (_MINE, TASKS.c.status == TaskStatus.PENDING, TASKS.c.due_at <= bindparam("moment"))
 _DUE_TASKS: Final = SELECT_TASKS.where(*_DUE).order_by(TASKS.c.due_at).limit(bindparam("rows"))
+_DUE_IDS: Final = select(TASKS.c.task_id).where(*_DUE).order_by(TASKS.c.due_at).limit(_WAKE_LIMIT)
 _WAKE: Final = (
     update(TASKS)
-    .where(_MINE, TASKS.c.task_id.in_(select(TASKS.c.task_id).where(*_DUE).order_by(TASKS.c.due_at).limit(_WAKE_LIMIT)))
+    .where(_MINE, TASKS.c.status == TaskStatus.PENDING)
     .values(
         queue_rank=type_coerce(TASKS.c.submitted_at, BigInteger) + TASKS.c.priority * bindparam("quantum"), due_at=None
     )
@@ -111,10 +113,9 @@ class Placement:
         await self._prepare_queues()
         wishes = [self._admit(claim, nodes) for claim in claims]
         free = {node_id: _free_slots(node) for node_id, node in nodes.items()}
-        heads = await self._queue_heads([wish for wish in wishes if isinstance(wish, Wish)], free)
-        picks = [_pick(wish, heads, free) if isinstance(wish, Wish) else wish for wish in wishes]
-        placed = await self._place(wishes, picks)
-        return [pick if isinstance(pick, StoreError) else [placed[task_id] for task_id in pick] for pick in picks]
+        chosen = await self._choose([wish for wish in wishes if isinstance(wish, Wish)], free)
+        placed = iter(await self._place(chosen))
+        return [wish if isinstance(wish, StoreError) else next(placed) for wish in wishes]
 
     async def assign(self, pairs: Sequence[tuple[str, str]]) -> list[Assignment]:
         """Place chosen tasks on chosen nodes; each pair is judged after those before it."""
@@ -201,38 +202,61 @@ class Placement:
         free[node_id] -= 1
         return Assignment(task_id, node_id, task=current[task_id])
 
-    async def _place(
-        self, wishes: Sequence[Wish | StoreError], picks: Sequence[list[str] | StoreError]
-    ) -> dict[str, Task]:
-        now = await self._scope.now()
-        chosen = {
-            task_id: wish.claim
-            for wish, pick in zip(wishes, picks, strict=True)
-            if isinstance(wish, Wish) and not isinstance(pick, StoreError)
-            for task_id in pick
-        }
-        before = await self._tasks.locked(list(chosen))
+    async def _choose(self, wishes: Sequence[Wish], free: dict[str, int]) -> list[tuple[Wish, dict[str, Task]]]:
+        """Return for each wish the tasks that it gets, best first, locked.
+
+        The queues are read without locks. Where somebody else was faster with a task, the next best are tried.
+        """
+        chosen: list[tuple[Wish, dict[str, Task]]] = [(wish, {}) for wish in wishes]
+        lost: set[str] = set()
+        for _ in range(_ROUNDS):
+            heads = await self._queue_heads(chosen, free, lost)
+            picks = [_pick(wish, len(tasks), heads, free) for wish, tasks in chosen]
+            wanted = [task_id for pick in picks for task_id in pick]
+            got = await self._tasks.locked_pending(wanted)
+            for (wish, tasks), pick in zip(chosen, picks, strict=True):
+                tasks.update((task_id, got[task_id]) for task_id in pick if task_id in got)
+                free[wish.node.node_id] += sum(task_id not in got for task_id in pick)
+            if len(got) == len(wanted):
+                break
+            lost.update(set(wanted) - got.keys())
+        return chosen
+
+    async def _place(self, chosen: Sequence[tuple[Wish, Mapping[str, Task]]]) -> list[list[Task]]:
+        """Give the chosen tasks to their nodes; return those of each wish as stored."""
+        now, policy = await self._scope.now(), self._scope.policy
+        before = {task_id: task for _, tasks in chosen for task_id, task in tasks.items()}
         after = {
-            task_id: lifecycle.placed(before[task_id], claim.node_id, self._scope.policy, now, start=claim.start)
-            for task_id, claim in chosen.items()
+            task_id: lifecycle.placed(task, wish.node.node_id, policy, now, start=wish.claim.start)
+            for wish, tasks in chosen
+            for task_id, task in tasks.items()
         }
         await self._tasks.store(before, after)
-        return after
+        return [[after[task_id] for task_id in tasks] for _, tasks in chosen]
 
     async def _lock_nodes(self, node_ids: Sequence[str]) -> dict[str, NodeInfo]:
-        statement = SELECT_NODES.where(
-            NODES.c.cluster_id == bindparam("cluster"), self._scope.engine.any_of(NODES.c.node_id, "wanted")
-        )
-        wanted = self._scope.ids(list(dict.fromkeys(node_ids)))
-        rows = await self._scope.execute(self._scope.engine.lock_rows(statement), {**self._mine, "wanted": wanted})
+        these = (NODES.c.cluster_id == bindparam("cluster"), self._scope.engine.any_of(NODES.c.node_id, "wanted"))
+        parameters = {**self._mine, "wanted": self._scope.ids(list(dict.fromkeys(node_ids)))}
+        await self._scope.lock(select(NODES.c.node_id).where(*these).order_by(NODES.c.node_id), parameters)
+        # Only now: what the nodes hold is counted after their rows were locked, not before.
+        rows = await self._scope.execute(SELECT_NODES.where(*these), parameters)
         return {node.node_id: node for node in map(node_of, rows)}
 
     async def _prepare_queues(self) -> None:
         now = await self._scope.now()
         situation = (await self._scope.execute(_SITUATION, {**self._mine, "moment": now})).one()
         if situation.some_are_due:
-            await self._scope.execute(_WAKE, {**self._mine, "moment": now, "quantum": self._scope.policy.quantum_us})
+            await self._wake(now)
         await self._learn_requirements(situation.requirement_count)
+
+    async def _wake(self, now: datetime) -> None:
+        """Put the tasks into the queue whose time has come; those that somebody else is just waking are left to him."""
+        statement = self._scope.engine.lock_rows(_DUE_IDS, passing_over=True)
+        due = [row.task_id for row in await self._scope.execute(statement, {**self._mine, "moment": now})]
+        if due:
+            wake = _WAKE.where(self._scope.engine.any_of(TASKS.c.task_id, "wanted"))
+            parameters = {"wanted": self._scope.ids(due), "quantum": self._scope.policy.quantum_us}
+            await self._scope.execute(wake, {**self._mine, **parameters})
 
     async def _learn_requirements(self, stored: int | None = None) -> None:
         catalogue = self._scope.catalogue
@@ -244,27 +268,26 @@ class Placement:
         own = self._scope.journal.requirements
         catalogue.replace({row.requirement_id: frozenset(row.skills) for row in rows if row.requirement_id not in own})
 
-    async def _queue_heads(self, wishes: Sequence[Wish], free: Mapping[str, int]) -> dict[int, list[Ranked]]:
+    async def _queue_heads(
+        self, chosen: Sequence[tuple[Wish, Mapping[str, Task]]], free: Mapping[str, int], lost: set[str]
+    ) -> dict[int, list[Ranked]]:
         """Return for each requirement its first tasks, the best one last: enough for all wishes together."""
-        takers = [wish for wish in wishes if free[wish.node.node_id] > 0]
-        wanted = sum(min(wish.claim.limit, free[wish.node.node_id]) for wish in takers)
-        eligible = list(dict.fromkeys(one for wish in takers for one in wish.eligible))
-        heads = await self._read_heads(eligible, wanted)
-        for queue in heads.values():
-            queue.sort(reverse=True)
-        return heads
+        takers = [(wish, tasks) for wish, tasks in chosen if free[wish.node.node_id] > 0]
+        taken = lost.union(*(tasks for _, tasks in chosen))
+        wanted = sum(min(wish.claim.limit - len(tasks), free[wish.node.node_id]) for wish, tasks in takers)
+        eligible = list(dict.fromkeys(one for wish, _ in takers for one in wish.eligible))
+        heads = await self._read_heads(eligible, wanted + len(taken) if wanted else 0)
+        return {
+            one: sorted((head for head in queue if head[1] not in taken), reverse=True) for one, queue in heads.items()
+        }
 
     async def _read_heads(self, requirements: Sequence[int], limit: int) -> dict[int, list[Ranked]]:
         heads: defaultdict[int, list[Ranked]] = defaultdict(list)
         if requirements and limit:
-            parameters = {
-                "cluster_id": self._scope.cluster_id,
-                "requirements": self._scope.ids(requirements),
-                "limit": limit,
-            }
-            for requirement_id, rank, task_id in await self._scope.execute(
-                self._scope.engine.queue_heads(), parameters
-            ):
+            rows = await self._scope.execute(
+                *self._scope.engine.queue_heads(self._scope.cluster_id, requirements, limit)
+            )
+            for requirement_id, rank, task_id in rows:
                 heads[requirement_id].append((rank, task_id))
         return heads
 
@@ -285,11 +308,11 @@ def _free_slots(node: NodeInfo) -> int:
     return node.free_slots if node.status is NodeStatus.ONLINE else 0
 
 
-def _pick(wish: Wish, heads: Mapping[int, list[Ranked]], free: dict[str, int]) -> list[str]:
-    """Take the best tasks for a wish off the queues, best first."""
+def _pick(wish: Wish, count: int, heads: Mapping[int, list[Ranked]], free: dict[str, int]) -> list[str]:
+    """Take the best tasks for a wish, which has got ``count`` already, off the queues, best first."""
     picked: list[str] = []
     queues = [heads[one] for one in wish.eligible if heads.get(one)]
-    while len(picked) < wish.claim.limit and free[wish.node.node_id] > 0:
+    while count + len(picked) < wish.claim.limit and free[wish.node.node_id] > 0:
         best = min((queue for queue in queues if queue), key=itemgetter(-1), default=None)
         if best is None:
             break

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, Executable
+from sqlalchemy import CursorResult, Executable, Select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -57,6 +57,17 @@ class Scope:
             return await self._connection.execute(statement, parameters)
         except (SQLAlchemyError, OSError) as error:
             raise self.engine.translate(error) from error
+
+    async def lock(self, keys: Select[Any], parameters: Mapping[str, Any]) -> None:
+        """Lock the rows whose keys a statement reads, until the unit ends. Read what depends on them afterwards."""
+        statement = self.engine.lock_keys(keys)
+        if statement is not None:
+            await self.execute(statement, parameters)
+
+    async def change(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Run an update for each of ``rows``; return whether each found its row, as far as the driver can tell."""
+        result = await self.execute(statement, rows)
+        return not result.supports_sane_multi_rowcount() or result.rowcount == len(rows)
 
     def ids(self, values: Sequence[Any]) -> Any:
         """Return a list as the parameter of an ``any_of`` condition."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, update
+from sqlalchemy import Select, bindparam, delete, insert, update
 
 from openclaw_store.domain import checks, lifecycle
 from openclaw_store.domain.change import Kind
@@ -275,7 +275,7 @@ class TaskRepository:
         The tasks come back by id.
         """
         condition = self._scope.engine.any_of(TASKS.c.assigned_node, "nodes")
-        held = SELECT_TASKS.where(_MINE, condition, TASKS.c.status.in_(sorted(HELD)))
+        held = SELECT_TASKS.where(_MINE, condition, TASKS.c.status.in_(sorted(HELD))).order_by(TASKS.c.task_id)
         before = await self._by_id(self._scope.engine.lock_rows(held), nodes=self._scope.ids(sorted(reasons)))
         now = await self._scope.now()
         after = {
@@ -324,7 +324,7 @@ class TaskRepository:
                 row["in_cluster"] = self._scope.cluster_id
                 row["of_task"] = task_id
                 row["at_version"] = before[task_id].version
-            if values and (await self._scope.execute(_UPDATE, list(values.values()))).rowcount != len(values):
+            if values and not await self._scope.change(_UPDATE, list(values.values())):
                 raise ConflictError("tasks were changed by somebody else between reading and writing them")
 
     async def _whole_row(self, task: Task) -> dict[str, Any]:
@@ -428,9 +428,20 @@ class TaskRepository:
         """Return those of the tasks that exist, by id, locked until the unit ends."""
         if not task_ids:
             return {}
-        condition = self._scope.engine.any_of(TASKS.c.task_id, "wanted")
-        statement = self._scope.engine.lock_rows(SELECT_TASKS.where(_MINE, condition))
+        statement = self._scope.engine.lock_rows(self._wanted())
         return await self._by_id(statement, wanted=self._scope.ids(task_ids))
+
+    async def locked_pending(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        """Return those of the tasks that are pending and that nobody else is just taking, by id, locked."""
+        if not task_ids:
+            return {}
+        pending = self._wanted().where(TASKS.c.status == TaskStatus.PENDING)
+        statement = self._scope.engine.lock_rows(pending, passing_over=True)
+        return await self._by_id(statement, wanted=self._scope.ids(task_ids))
+
+    def _wanted(self) -> Select[Any]:
+        wanted = self._scope.engine.any_of(TASKS.c.task_id, "wanted")
+        return SELECT_TASKS.where(_MINE, wanted).order_by(TASKS.c.task_id)
 
     async def _by_id(self, statement: Any, **parameters: Any) -> dict[str, Task]:
         result = await self._scope.execute(statement, {"cluster": self._scope.cluster_id, **parameters})

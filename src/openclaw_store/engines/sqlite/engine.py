@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
-from sqlalchemy import ColumnElement, Connection, Select
+from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Executable, Select, Update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -138,17 +138,28 @@ class SqliteEngine:
         """Return a list of strings or integers as it is bound to an ``any_of`` parameter."""
         return statements.bind_list(values)
 
-    def queue_heads(self) -> Select[Any]:
-        """Return the statement that reads the heads of several queues from the queue's index alone.
+    def queue_heads(
+        self, cluster_id: int, requirements: Sequence[int], limit: int
+    ) -> tuple[Select[Any], dict[str, Any]]:
+        """Return what reads the first ``limit`` tasks of each requirement from the queue's index alone."""
+        wanted = statements.bind_list(requirements)
+        return statements.QUEUE_HEADS, {"cluster_id": cluster_id, "requirements": wanted, "limit": limit}
 
-        Parameters: ``cluster_id``, ``requirements`` (with ``bind_list``), ``limit`` per requirement.
-        Columns: ``requirement_id``, ``queue_rank``, ``task_id``.
-        """
-        return statements.QUEUE_HEADS
-
-    def lock_rows(self, statement: Select[Any]) -> Select[Any]:
+    def lock_rows(self, statement: Select[Any], *, passing_over: bool = False) -> Select[Any]:  # noqa: ARG002
         """Return ``statement`` as it is: a writing transaction has locked the whole database."""
         return statement
+
+    def lock_keys(self, statement: Select[Any]) -> None:
+        """Return None: a writing transaction has locked the whole database."""
+
+    def incrementing(self, statement: Update, column: Column[int]) -> Executable:
+        """Return ``statement``, which updates one row, so that it also adds one to ``column``."""
+        return statements.incrementing(statement, column)
+
+    def incremented(self, result: CursorResult[Any]) -> int:
+        """Return what an ``incrementing`` statement has made of its column."""
+        value: int = result.scalar_one()
+        return value
 
     async def insert_missing(self, session: AsyncSession, table: Any, rows: Sequence[dict[str, Any]]) -> int:
         """Insert those rows whose primary key is not there yet; return how many were inserted."""

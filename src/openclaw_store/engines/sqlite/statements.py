@@ -1,17 +1,21 @@
 """Statements that each engine writes in its own way: lists, the heads of the queues, inserting what is missing."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
+    Executable,
     Integer,
     Select,
     String,
     Table,
     Text,
+    Update,
     bindparam,
     column,
     func,
@@ -75,3 +79,9 @@ QUEUE_HEADS: Final = _queue_heads()
 def insert_missing(table: Table) -> Insert:
     """Return the statement that inserts a row unless its primary key is there."""
     return insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key.columns))
+
+
+@cache
+def incrementing(statement: Update, column: Column[int]) -> Executable:
+    """Return ``statement``, which updates one row, so that it also adds one to ``column`` and tells the sum."""
+    return statement.values({column: column + 1}).returning(column)

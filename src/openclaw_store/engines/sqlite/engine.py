@@ -149,7 +149,7 @@ class SqliteEngine:
         """Return ``statement`` as it is: a writing transaction has locked the whole database."""
         return statement
 
-    def lock_keys(self, statement: Select[Any]) -> None:
+    def lock_keys(self, statement: Select[Any]) -> Select[Any] | None:
         """Return None: a writing transaction has locked the whole database."""
 
     def incrementing(self, statement: Update, column: Column[int]) -> Executable:

@@ -29,8 +29,10 @@ Seed = Annotated[int, typer.Option(help="Of everything that is left to chance.",
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an application."""
-    app.command()(replay)
-    app.command()(demo)
+    app.command(epilog="Example: openclaw-store replay --nodes nodes.csv --tasks tasks.csv --kill-node-every 500")(
+        replay
+    )
+    app.command(epilog="Example: openclaw-store demo --seed 7")(demo)
 
 
 def replay(
@@ -57,9 +59,11 @@ def replay(
     kill_node_every: Annotated[int, typer.Option(help="Let a node die whenever N more tasks have ended.", min=0)] = 0,
     seed: Seed = 1,
     as_json: Json = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Play into a cluster that holds tasks already.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Play into a cluster that is not empty, unasked.")] = False,
 ) -> None:
-    """Replay a recorded cluster, and check that no task is lost or finished twice.
+    """Replay a recorded cluster, with failures.
+
+    At the end it checks that no task was lost or finished twice, and that cache, history and tables agree.
 
     A node offers 'gpu', the type of its GPUs, and those combinations 'A|B' that tasks ask for. It runs one task for
     every four cores at once, and at least one for every GPU. Tasks recorded as Succeeded or Running end as completed,
@@ -91,7 +95,11 @@ def demo(
     keep: Annotated[Path | None, typer.Option(metavar="PATH", help="Keep the database in this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Run an invented cluster, kill its coordinator and some nodes, and check that nothing is lost or done twice."""
+    """Run an invented cluster, with failures.
+
+    Its coordinator is killed half-way, and nodes die. At the end it checks that no task was lost or finished twice, and
+    that cache, history and tables agree.
+    """
     _run(lambda: invent(seed, tasks), None if keep is None else str(keep), "default", as_json=as_json, yes=False)
 
 
@@ -121,18 +129,24 @@ def _run(prepare: Callable[[], Scenario], url: str | None, cluster: str, *, as_j
 
 
 def _question(url: str, cluster: str) -> str | None:
-    """Return what to ask before a cluster is played into; None when it holds no tasks."""
-    stored = asyncio.run(_count_tasks(Database(url, cluster=cluster, create=False, auto_upgrade=False)))
-    return f"The cluster {cluster!r} holds {number_of(stored, 'task')} already. Play into it?" if stored else None
+    """Return what to ask before a cluster is played into; None when it is empty."""
+    tasks, nodes = asyncio.run(_count(Database(url, cluster=cluster, create=False, auto_upgrade=False)))
+    if not tasks and not nodes:
+        return None
+    return (
+        f"The cluster {cluster!r} holds {number_of(tasks, 'task')} and {number_of(nodes, 'node')} already. The replay's"
+        " nodes would take the tasks that wait, and nodes that are silent for some seconds would count as lost."
+        " Play into it?"
+    )
 
 
-async def _count_tasks(database: Database) -> int:
+async def _count(database: Database) -> tuple[int, int]:
     try:
         async with database:
-            count: int = (await database.get_stats())["task_count"]
-            return count
+            stats = await database.get_stats()
     except NotFoundError:
-        return 0
+        return 0, 0
+    return stats["task_count"], stats["node_count"]
 
 
 async def _play(scenario: Scenario, url: str | None, cluster: str) -> Report:

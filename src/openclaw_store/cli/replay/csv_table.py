@@ -15,7 +15,8 @@ V = TypeVar("V")
 
 _MAX_LINE: Final = 1 << 20  # bytes; what is longer is no table
 _MAX_NAME: Final = 128  # characters; the store's own limit for names
-_MOST: Final = 1e9
+_MOST: Final = 1e9  # of anything that is counted
+_LATEST: Final = 1e12  # seconds; whatever they are counted from
 
 
 class Row:
@@ -54,20 +55,20 @@ class Row:
 
     def whole(self, column: str) -> int:
         """Return a count of something."""
-        value = self._number(column, "a whole number")
+        value = self._number(column, "a whole number", _MOST)
         if value != int(value):
             raise self.wrong(column, f"{self._cells[column]!r} is not a whole number")
         return int(value)
 
     def seconds(self, column: str) -> float:
         """Return a time in seconds."""
-        return self._number(column, "a number of seconds")
+        return self._number(column, "a number of seconds", _LATEST)
 
     def is_empty(self, column: str) -> bool:
         """Return whether there is nothing in the column."""
         return not self._cells[column].strip()
 
-    def _number(self, column: str, what: str) -> float:
+    def _number(self, column: str, what: str, most: float) -> float:
         value = self._cells[column]
         try:
             number = math.nan if "_" in value else float(value)
@@ -77,8 +78,8 @@ class Row:
             raise self.wrong(column, f"{value!r} is not {what}")
         if number < 0:
             raise self.wrong(column, f"{value} is negative")
-        if number > _MOST:
-            raise self.wrong(column, f"{value} is more than {_MOST:,.0f}")
+        if number > most:
+            raise self.wrong(column, f"{value} is more than {most:,.0f}")
         return number
 
 

@@ -34,34 +34,30 @@ class Ledger:
         self.stale = 0
         self._awaited = set(awaited)
         self._names: dict[str, str] = {}
+        self._found: dict[str, TaskStatus] = {}
         self._ends: defaultdict[str, dict[int | None, TaskStatus]] = defaultdict(dict)
-        self._counts = dict.fromkeys(FINISHED, 0)
 
     @property
     def open(self) -> int:
         """How many of the awaited tasks have not ended yet."""
         return len(self._awaited)
 
-    def count(self, status: TaskStatus) -> int:
-        """Return how many tasks were acknowledged as ended this way."""
-        return self._counts[status]
-
     def note_submitted(self, name: str, task_id: str, status: TaskStatus) -> None:
-        """Note that a task is stored; one that is finished already was so before this replay."""
+        """Note that a task is stored.
+
+        It may have ended already: when the answer to its first submission was lost, or in an earlier replay.
+        """
         self.submitted[name] = task_id
         self._names[task_id] = name
         if status in FINISHED:
-            self.note_ended(task_id, None, status)
+            self._found[task_id] = status
+        if task_id in self._found or task_id in self._ends:
+            self._close(name)
 
     def note_ended(self, task_id: str, attempt: int | None, status: TaskStatus) -> None:
         """Note that the store has acknowledged the end of a task, by this attempt (None: by nobody's)."""
-        if not self._ends[task_id]:
-            self._counts[status] += 1
-            name = self._names.get(task_id)
-            if name in self._awaited:
-                self._awaited.discard(name)
-                self.ended += 1
         self._ends[task_id][attempt] = status
+        self._close(self._names.get(task_id))
 
     def note_refused(self) -> None:
         """Note that a report was refused."""
@@ -74,8 +70,18 @@ class Ledger:
             stored: the status of each task that is in the store, by id.
             finishes: how often each task has come to its end, by its history.
         """
-        lost = [task_id for task_id in self.submitted.values() if task_id not in stored]
-        lost += [task_id for task_id, ends in self._ends.items() if stored.get(task_id) not in {*ends.values()}]
-        twice = [task_id for task_id, ends in self._ends.items() if len(ends) > 1]
-        twice += [task_id for task_id, count in finishes.items() if count > 1]
-        return Findings(sorted(set(lost)), sorted(set(twice)))
+        lost = [task_id for task_id in self._names if not self._is_kept(task_id, stored.get(task_id))]
+        twice = [task_id for task_id in self._names if len(self._ends.get(task_id, ())) > 1]
+        twice += [task_id for task_id in self._names if finishes.get(task_id, 0) > 1]
+        return Findings(sorted(lost), sorted(set(twice)))
+
+    def _close(self, name: str | None) -> None:
+        if name in self._awaited:
+            self._awaited.discard(name)
+            self.ended += 1
+
+    def _is_kept(self, task_id: str, status: TaskStatus | None) -> bool:
+        acknowledged = {*self._ends.get(task_id, {}).values()}
+        if task_id in self._found:
+            acknowledged.add(self._found[task_id])
+        return status is not None and (not acknowledged or status in acknowledged)

@@ -17,6 +17,7 @@ from openclaw_store.cli.replay.ledger import Ledger
 from openclaw_store.cli.replay.link import Link
 from openclaw_store.cli.replay.outcome import Outcome
 from openclaw_store.cli.replay.scenario import Scenario
+from openclaw_store.cli.text import number_of
 from openclaw_store.domain.task import FINISHED
 
 _TICK: Final = 0.1  # seconds between two looks at where things stand
@@ -47,7 +48,7 @@ class Replay:
         self._fleet = Fleet(scenario, self._link, self._ledger, display.tell)
         self._customer = Customer(scenario, self._link, self._ledger)
         self._kills = deque(sorted(scenario.faults.kill_coordinator_after))
-        self._served = False
+        self._served = asyncio.Event()
         self._start = self._news = time.monotonic()
         self._figures = wire.Figures(0, {}, {})
         self._rate: deque[tuple[float, int]] = deque(maxlen=_LATELY)
@@ -65,11 +66,13 @@ class Replay:
         """
         since = await prepare(*self._store)
         if self._stranded:
-            self._display.tell(f"{self._stranded:,} tasks need a skill that no node offers: they stay pending")
+            self._display.tell(f"no node offers what {number_of(self._stranded, 'task')} must have: left pending")
         try:
             async with asyncio.TaskGroup() as group:
                 link = group.create_task(self._link.run())
-                others = [group.create_task(work) for work in (self._fleet.beat(), self._customer.play(), self._look())]
+                others = [
+                    group.create_task(work) for work in (self._fleet.beat(), self._begin_to_submit(), self._look())
+                ]
                 await self._finished.wait()
                 seconds = time.monotonic() - self._start
                 differences = await self._verify()
@@ -108,13 +111,17 @@ class Replay:
         self._judge()
 
     def _begin(self, ready: wire.Ready) -> None:
-        if not self._served:
-            self._served = True
+        if not self._served.is_set():
+            self._served.set()
             self._start = time.monotonic()
             self._fleet.register_all()
         else:
             self._display.tell(f"a new coordinator serves, from revision {ready.revision:,}")
             self._fleet.resume()
+
+    async def _begin_to_submit(self) -> None:
+        await self._served.wait()
+        await self._customer.play()
 
     def _judge(self) -> None:
         """Kill the coordinator when it is time, and end when everything has ended."""

@@ -21,6 +21,9 @@ from openclaw_store.errors import (
     VerificationError,
 )
 
+_JOB: Final = "replay"
+"""The parameter of a task that holds its job."""
+
 _NEVER: Final = datetime(2100, 1, 1, tzinfo=UTC)
 _MANY_RETRIES: Final = 1_000_000
 """Losing a node costs a task a retry; a replay goes on until the task ends as the recording says."""
@@ -117,7 +120,7 @@ class Service:
             name=request.name,
             required_skills=request.skills,
             priority=request.priority,
-            parameters=msgspec.to_builtins(msgspec.structs.asdict(request.job)),
+            parameters={_JOB: msgspec.to_builtins(request.job)},
             max_retries=_MANY_RETRIES,
             not_before=_NEVER if request.on_hold else None,
             idempotency_key=request.name,
@@ -142,13 +145,9 @@ class Service:
 
 
 def _grant(task: Task) -> wire.Grant:
-    job = msgspec.convert(dict(task.parameters), dict[str, float | int | bool])
-    return wire.Grant(
-        task.task_id,
-        task.attempt,
-        task.retry_count,
-        wire.Job(float(job["seconds"]), bool(job["succeeds"]), int(job["failures"])),
-    )
+    # Somebody else's task says nothing about a replay: it is done at once.
+    job = msgspec.convert(list(task.parameters.get(_JOB, ())), wire.Job)
+    return wire.Grant(task.task_id, task.attempt, task.retry_count, job)
 
 
 def _was_made_before(report: wire.Report, task: Task) -> bool:

@@ -52,6 +52,18 @@ async def test_what_was_not_answered_is_asked_of_the_next_coordinator(tmp_path: 
     assert sorted(task.name for task in await stored(ear.path)) == ["a", "b"]
 
 
+async def test_a_coordinator_that_somebody_else_kills_is_replaced(tmp_path: Path) -> None:
+    ear = Ear(tmp_path)
+    running = asyncio.create_task(ear.link.run())
+    await ear.until(wire.Ready)
+    assert ear.link._process is not None
+    ear.link._process.kill()
+    await ear.until(wire.Ready, 2)
+    ear.link.stop()
+    await running
+    assert ear.link.kills == 0
+
+
 async def test_a_coordinator_that_ends_by_itself_is_an_error_that_shows_what_it_printed(tmp_path: Path) -> None:
     ear = Ear(tmp_path, url="nosuch://database")
     with pytest.raises(ReplayError, match=r"ended by itself \(1\):\n(.|\n)*ConfigurationError"):

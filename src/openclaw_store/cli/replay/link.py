@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,7 @@ class Link:
         self.kills = 0
 
     async def run(self) -> None:
-        """Keep a coordinator running until ``stop()``. Raises ReplayError when one dies that was not killed."""
+        """Keep a coordinator running until ``stop()``. Raises ReplayError when one ends that nobody has killed."""
         try:
             while not self._stopping:
                 await self._run_one()
@@ -94,12 +95,11 @@ class Link:
             if isinstance(answer, wire.Ready):
                 self._connect(self._process.stdin)
             self._hear(answer)
-        self._outbox = None
-        await self._process.wait()
-        if not self._killed and not self._stopping:
-            raise ReplayError(
-                f"the coordinator's process ended by itself ({self._process.returncode}):\n{self._tail()}"
-            )
+        served, self._outbox = self._outbox is not None or self._killed, None
+        code = await self._process.wait()
+        # A coordinator that somebody else has killed is replaced like one that we have killed.
+        if not self._stopping and not (served and (self._killed or code < 0)):
+            raise ReplayError(f"the coordinator's process ended by itself ({code}):\n{self._tail()}")
         self._killed = False
 
     def _connect(self, stdin: asyncio.StreamWriter) -> None:
@@ -114,7 +114,8 @@ class Link:
         if process.stdin is not None:
             process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), _PATIENCE)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _PATIENCE)
         finally:
             if process.returncode is None:
                 process.kill()

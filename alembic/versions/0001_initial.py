@@ -41,6 +41,7 @@ def _create_clusters() -> None:
         sa.Column("token", sa.BigInteger(), nullable=False),
         sa.Column("changed_at", sa.BigInteger(), nullable=False),
         sa.Column("compact_revision", sa.BigInteger(), nullable=False),
+        sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("requirement_count", sa.Integer(), nullable=False),
         sa.Column("pending_tasks", sa.BigInteger(), nullable=False),
         sa.Column("scheduled_tasks", sa.BigInteger(), nullable=False),

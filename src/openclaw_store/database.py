@@ -35,6 +35,7 @@ _ZERO_COLUMNS: Final = tuple(
     for column in _CLUSTERS.columns
     if column.name not in {"cluster_id", "name", "created_at", "configuration", "epoch", "changed_at"}
 )
+_FENCE_START: Final = 1_577_836_800  # 2020: seconds since then fit an attempt, 31 bits, for sixty years
 _log = structlog.get_logger("openclaw_store")
 
 
@@ -313,7 +314,14 @@ def _create_cluster(name: str, now: datetime) -> Any:
 
 
 def _begin_epoch(connection: Connection) -> None:
-    for cluster_id in connection.scalars(select(_CLUSTERS.c.cluster_id)).all():
+    """Give each cluster a new epoch, and a fence above every attempt of the future that the restore undoes.
+
+    Nobody knows how many attempts there were in it, but they were fewer than the seconds that have passed.
+    """
+    seconds = int(time.time()) - _FENCE_START
+    for cluster_id, fence in connection.execute(select(_CLUSTERS.c.cluster_id, _CLUSTERS.c.fence)).all():
         connection.execute(
-            update(_CLUSTERS).where(_CLUSTERS.c.cluster_id == cluster_id).values(epoch=secrets.randbits(63))
+            update(_CLUSTERS)
+            .where(_CLUSTERS.c.cluster_id == cluster_id)
+            .values(epoch=secrets.randbits(63), fence=max(fence + 1, seconds))
         )

@@ -72,14 +72,14 @@ def require_online(node: NodeInfo) -> None:
         raise NodeUnavailableError(f"node {node.node_id!r} is {node.status} and takes no tasks{advice}")
 
 
-def placed(task: Task, node_id: str, policy: Policy, now: datetime, *, start: bool) -> Task:
-    """Return the task as the next attempt, on ``node_id``: scheduled, or running with ``start``."""
+def placed(task: Task, node_id: str, fence: int, policy: Policy, now: datetime, *, start: bool) -> Task:
+    """Return the task as the next attempt, above ``fence``, on ``node_id``: scheduled, or running with ``start``."""
     lease = policy.run_lease if start else policy.start_lease
     return altered(
         task,
         status=TaskStatus.RUNNING if start else TaskStatus.SCHEDULED,
         assigned_node=node_id,
-        attempt=task.attempt + 1,
+        attempt=max(task.attempt, fence) + 1,
         scheduled_at=now,
         started_at=now if start else None,
         completed_at=None,

@@ -51,6 +51,8 @@ class ClusterModel(Base):
     changed_at: Mapped[datetime] = mapped_column(Moment)
     compact_revision: Mapped[int] = mapped_column(BigInteger)
     """Change rows below this revision may be gone."""
+    fence: Mapped[int] = mapped_column(Integer)
+    """Attempts and incarnations that are given out are above it."""
     requirement_count: Mapped[int] = mapped_column(Integer)
     pending_tasks: Mapped[int] = mapped_column(BigInteger)
     scheduled_tasks: Mapped[int] = mapped_column(BigInteger)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, case, delete, insert, select, update
 
 from openclaw_store.domain import checks
 from openclaw_store.domain.change import Change, Commit, Kind
@@ -33,6 +33,7 @@ _ADVANCE: Final = (
     .where(_CLUSTERS.c.cluster_id == bindparam("cluster"))
     .values(
         token=bindparam("new_token"),
+        fence=case((_CLUSTERS.c.fence < bindparam("new_fence"), bindparam("new_fence")), else_=_CLUSTERS.c.fence),
         changed_at=bindparam("moment"),
         requirement_count=_CLUSTERS.c.requirement_count + bindparam("requirements"),
         **{column: _CLUSTERS.c[column] + bindparam(f"plus_{column}") for column in _COUNTERS.values()},
@@ -183,6 +184,7 @@ class ChangeRepository:
         parameters |= {
             "cluster": scope.cluster_id,
             "new_token": token,
+            "new_fence": journal.fence,
             "moment": now,
             "requirements": len(journal.requirements),
         }

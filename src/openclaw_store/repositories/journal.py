@@ -29,6 +29,8 @@ class Journal:
         self.tasks: dict[str, Task | None] = {}
         self.nodes: dict[str, NodeInfo | None] = {}
         self.tallies: dict[str, Tally] = {}
+        self.fence = 0
+        """The highest attempt, or incarnation, of anything that was removed."""
         self.requirements: dict[int, frozenset[str]] = {}
         """Requirements that this unit is the first to store."""
 
@@ -52,6 +54,8 @@ class Journal:
             )
         )
         self.tasks[present.task_id] = after
+        if after is None:
+            self.fence = max(self.fence, present.attempt)
 
     def node(self, before: NodeInfo | None, after: NodeInfo | None) -> None:
         """Note that a node was registered (no ``before``), changed, or removed (no ``after``)."""
@@ -69,6 +73,8 @@ class Journal:
             )
         )
         self.nodes[present.node_id] = after
+        if after is None:
+            self.fence = max(self.fence, present.incarnation)
 
     def tally(self, node_id: str, tally: Tally) -> None:
         """Note that an attempt on a node came to its end."""

@@ -248,6 +248,7 @@ class NodeRepository:
         The number of statements does not depend on how many nodes are lost at once.
         """
         await self._tasks.abandon({known.node_id: f"node {known.node_id!r} was lost" for known, _ in nodes})
+        fence = await self._scope.fence()
         return await self._write_many(
             [
                 (
@@ -255,7 +256,7 @@ class NodeRepository:
                     altered(
                         described,
                         status=NodeStatus.OFFLINE,
-                        incarnation=known.incarnation + 1,
+                        incarnation=max(known.incarnation, fence) + 1,
                         running_tasks=0,
                         version=known.version + 1,
                     ),
@@ -267,14 +268,14 @@ class NodeRepository:
     async def _insert(self, nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
         if not nodes:
             return []
-        now, cluster_id = await self._scope.now(), self._scope.cluster_id
+        now, fence, cluster_id = await self._scope.now(), await self._scope.fence(), self._scope.cluster_id
         stored = [
             NodeInfo(
                 node_id=node.node_id,
                 status=node.status,
                 registered_at=now,
                 last_heartbeat=now,
-                incarnation=1,
+                incarnation=fence + 1,
                 version=1,
                 **{field: getattr(node, field) for field in (*_DESCRIPTION, *LOADS)},
             )
@@ -288,7 +289,9 @@ class NodeRepository:
 
     async def _register_again(self, nodes: Sequence[tuple[NodeInfo, NodeInfo]]) -> list[NodeInfo]:
         """Write nodes that start afresh, given as known and as described; their tasks have been taken from them."""
-        now = await self._scope.now()
+        if not nodes:
+            return []
+        now, fence = await self._scope.now(), await self._scope.fence()
         await self.update_heartbeats([heartbeat_of(node, seen_at=now) for _, node in nodes])
         return await self._write_many(
             [
@@ -297,7 +300,7 @@ class NodeRepository:
                     altered(
                         _described(known, node),
                         status=node.status,
-                        incarnation=known.incarnation + 1,
+                        incarnation=max(known.incarnation, fence) + 1,
                         registered_at=now,
                         last_heartbeat=now,
                         running_tasks=0,

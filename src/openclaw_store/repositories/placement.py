@@ -12,10 +12,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, bindparam, exists, select, type_coerce, update
+from sqlalchemy import BigInteger, Row, bindparam, exists, select, type_coerce, update
 
 from openclaw_store.domain import checks, lifecycle
 from openclaw_store.domain.node import NodeInfo, NodeStatus
+from openclaw_store.domain.policy import Policy
 from openclaw_store.domain.sorted_run import Ranked
 from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
 from openclaw_store.errors import (
@@ -25,9 +26,9 @@ from openclaw_store.errors import (
     TaskNotFoundError,
     ValidationError,
 )
-from openclaw_store.models import ClusterModel, RequirementModel, table_of
+from openclaw_store.models import RequirementModel, table_of
 from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, SELECT_TASKS, TASKS, node_of, task_of
-from openclaw_store.repositories.scope import Scope
+from openclaw_store.repositories.scope import CLUSTERS, Scope
 
 if TYPE_CHECKING:
     from openclaw_store.repositories.tasks import TaskRepository
@@ -36,7 +37,6 @@ CLAIM_LIMIT: Final = 1000
 
 _ROUNDS: Final = 5  # of choosing, when others take the same tasks at the same time
 _WAKE_LIMIT: Final = 1000  # delayed tasks that become ready at one moment join the queue in batches
-_CLUSTERS: Final = table_of(ClusterModel)
 _REQUIREMENTS: Final = table_of(RequirementModel)
 _MINE: Final = TASKS.c.cluster_id == bindparam("cluster")
 _DUE: Final = (_MINE, TASKS.c.status == TaskStatus.PENDING, TASKS.c.due_at <= bindparam("moment"))
@@ -49,10 +49,10 @@ _WAKE: Final = (
         queue_rank=type_coerce(TASKS.c.submitted_at, BigInteger) + TASKS.c.priority * bindparam("quantum"), due_at=None
     )
 )
-_SITUATION: Final = select(_CLUSTERS.c.requirement_count, exists().where(*_DUE).label("some_are_due")).where(
-    _CLUSTERS.c.cluster_id == bindparam("cluster")
+_STORED: Final = select(CLUSTERS.c.epoch, CLUSTERS.c.requirement_count).where(
+    CLUSTERS.c.cluster_id == bindparam("cluster")
 )
-_COUNT_REQUIREMENTS: Final = select(_CLUSTERS.c.requirement_count).where(_CLUSTERS.c.cluster_id == bindparam("cluster"))
+_SITUATION: Final = _STORED.add_columns(exists().where(*_DUE).label("some_are_due"))
 _ALL_REQUIREMENTS: Final = select(_REQUIREMENTS.c.requirement_id, _REQUIREMENTS.c.skills).where(
     _REQUIREMENTS.c.cluster_id == bindparam("cluster")
 )
@@ -100,6 +100,33 @@ class Wish(msgspec.Struct, frozen=True):
     eligible: list[int]
 
 
+class Board(msgspec.Struct):
+    """Where tasks and nodes stand while pairs of them are judged, one after the other."""
+
+    nodes: Mapping[str, NodeInfo]
+    free: dict[str, int]
+    tasks: dict[str, Task]
+    fence: int
+    policy: Policy
+    now: datetime
+
+    def assign(self, task_id: str, node_id: str) -> Assignment:
+        """Place the task on the node, or say why not."""
+        try:
+            if node_id not in self.nodes:
+                raise _unknown(node_id)
+            if task_id not in self.tasks:
+                raise TaskNotFoundError(f"there is no task {task_id!r} in this cluster")
+            task = self.tasks[task_id]
+            lifecycle.require_placeable(task, self.nodes[node_id], self.free[node_id], self.now)
+        except StoreError as error:
+            return Assignment(task_id, node_id, error=error)
+        placed = lifecycle.placed(task, node_id, self.fence, self.policy, self.now, start=False)
+        self.tasks[task_id] = placed
+        self.free[node_id] -= 1
+        return Assignment(task_id, node_id, task=placed)
+
+
 class Placement:
     """Chooses tasks for nodes inside one unit of work."""
 
@@ -119,15 +146,20 @@ class Placement:
 
     async def assign(self, pairs: Sequence[tuple[str, str]]) -> list[Assignment]:
         """Place chosen tasks on chosen nodes; each pair is judged after those before it."""
-        now = await self._scope.now()
         for pair in pairs:
             _require_pair(pair)
         nodes = await self._lock_nodes([node_id for _, node_id in pairs])
         before = await self._tasks.locked([task_id for task_id, _ in pairs])
-        free = {node_id: node.max_concurrent_tasks - node.running_tasks for node_id, node in nodes.items()}
-        current = dict(before)
-        outcomes = [self._assign_one(pair, current, nodes, free, now) for pair in pairs]
-        changed = {task_id: task for task_id, task in current.items() if task is not before[task_id]}
+        board = Board(
+            nodes=nodes,
+            free={node_id: node.max_concurrent_tasks - node.running_tasks for node_id, node in nodes.items()},
+            tasks=dict(before),
+            fence=await self._scope.fence(),
+            policy=self._scope.policy,
+            now=await self._scope.now(),
+        )
+        outcomes = [board.assign(task_id, node_id) for task_id, node_id in pairs]
+        changed = {task_id: task for task_id, task in board.tasks.items() if task is not before[task_id]}
         await self._tasks.store(before, changed)
         return outcomes
 
@@ -181,27 +213,6 @@ class Placement:
         fresh = (one for one, skills in self._scope.journal.requirements.items() if skills <= offered)
         return Wish(claim, node, [*self._scope.catalogue.satisfied_by(offered), *fresh])
 
-    def _assign_one(
-        self,
-        pair: tuple[str, str],
-        current: dict[str, Task],
-        nodes: Mapping[str, NodeInfo],
-        free: dict[str, int],
-        now: datetime,
-    ) -> Assignment:
-        task_id, node_id = pair
-        try:
-            if node_id not in nodes:
-                raise _unknown(node_id)
-            if task_id not in current:
-                raise TaskNotFoundError(f"there is no task {task_id!r} in this cluster")
-            lifecycle.require_placeable(current[task_id], nodes[node_id], free[node_id], now)
-        except StoreError as error:
-            return Assignment(task_id, node_id, error=error)
-        current[task_id] = lifecycle.placed(current[task_id], node_id, self._scope.policy, now, start=False)
-        free[node_id] -= 1
-        return Assignment(task_id, node_id, task=current[task_id])
-
     async def _choose(self, wishes: Sequence[Wish], free: dict[str, int]) -> list[tuple[Wish, dict[str, Task]]]:
         """Return for each wish the tasks that it gets, best first, locked.
 
@@ -224,10 +235,10 @@ class Placement:
 
     async def _place(self, chosen: Sequence[tuple[Wish, Mapping[str, Task]]]) -> list[list[Task]]:
         """Give the chosen tasks to their nodes; return those of each wish as stored."""
-        now, policy = await self._scope.now(), self._scope.policy
+        now, fence, policy = await self._scope.now(), await self._scope.fence(), self._scope.policy
         before = {task_id: task for _, tasks in chosen for task_id, task in tasks.items()}
         after = {
-            task_id: lifecycle.placed(task, wish.node.node_id, policy, now, start=wish.claim.start)
+            task_id: lifecycle.placed(task, wish.node.node_id, fence, policy, now, start=wish.claim.start)
             for wish, tasks in chosen
             for task_id, task in tasks.items()
         }
@@ -247,7 +258,7 @@ class Placement:
         situation = (await self._scope.execute(_SITUATION, {**self._mine, "moment": now})).one()
         if situation.some_are_due:
             await self._wake(now)
-        await self._learn_requirements(situation.requirement_count)
+        await self._learn_requirements(situation)
 
     async def _wake(self, now: datetime) -> None:
         """Put the tasks into the queue whose time has come; those that somebody else is just waking are left to him."""
@@ -258,15 +269,16 @@ class Placement:
             parameters = {"wanted": self._scope.ids(due), "quantum": self._scope.policy.quantum_us}
             await self._scope.execute(wake, {**self._mine, **parameters})
 
-    async def _learn_requirements(self, stored: int | None = None) -> None:
+    async def _learn_requirements(self, stored: Row[*tuple[Any, ...]] | None = None) -> None:
         catalogue = self._scope.catalogue
         if stored is None:
-            stored = (await self._scope.execute(_COUNT_REQUIREMENTS, self._mine)).scalar_one()
-        if len(catalogue) == stored:
+            stored = (await self._scope.execute(_STORED, self._mine)).one()
+        if catalogue.is_whole(stored.epoch, stored.requirement_count):
             return
         rows = await self._scope.execute(_ALL_REQUIREMENTS, self._mine)
         own = self._scope.journal.requirements
-        catalogue.replace({row.requirement_id: frozenset(row.skills) for row in rows if row.requirement_id not in own})
+        known = {row.requirement_id: frozenset(row.skills) for row in rows if row.requirement_id not in own}
+        catalogue.replace(stored.epoch, known)
 
     async def _queue_heads(
         self, chosen: Sequence[tuple[Wish, Mapping[str, Task]]], free: Mapping[str, int], lost: set[str]

@@ -12,10 +12,11 @@ class RequirementCatalogue:
     """The requirements that this process knows to be stored.
 
     A requirement never changes and is never removed, so knowing one once is knowing it until the database is
-    replaced (``forget``). One catalogue serves all units of work of a Database.
+    replaced, which gives it another epoch. One catalogue serves all units of work of a Database.
     """
 
     def __init__(self) -> None:
+        self._epoch = 0
         self._known: dict[int, frozenset[str]] = {}
         self._ids: dict[tuple[str, ...], int] = {}
         self._satisfied: dict[frozenset[str], list[int]] = {}
@@ -28,6 +29,7 @@ class RequirementCatalogue:
 
     def forget(self) -> None:
         """Start afresh, after the database was replaced by another."""
+        self._epoch = 0
         self._known.clear()
         self._satisfied.clear()
 
@@ -37,8 +39,13 @@ class RequirementCatalogue:
             self._known.update(stored)
             self._satisfied.clear()
 
-    def replace(self, stored: Mapping[int, frozenset[str]]) -> None:
-        """Take in all the requirements that are stored."""
+    def is_whole(self, epoch: int, count: int) -> bool:
+        """Return whether all ``count`` requirements of the database of that epoch are known."""
+        return self._epoch == epoch and len(self._known) == count
+
+    def replace(self, epoch: int, stored: Mapping[int, frozenset[str]]) -> None:
+        """Take in all the requirements that are stored in the database of that epoch."""
+        self._epoch = epoch
         self._known = dict(stored)
         self._satisfied.clear()
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import CursorResult, Executable, Select
+from sqlalchemy import CursorResult, Executable, Select, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -12,8 +12,11 @@ from openclaw_store.domain.json import JsonValue, dump
 from openclaw_store.domain.policy import Policy
 from openclaw_store.engines import Engine
 from openclaw_store.errors import StoreError, ValidationError
+from openclaw_store.models import ClusterModel, table_of
 from openclaw_store.repositories.journal import Journal
 from openclaw_store.repositories.requirements import RequirementCatalogue
+
+CLUSTERS: Final = table_of(ClusterModel)
 
 
 class Scope:
@@ -68,6 +71,16 @@ class Scope:
         """Run an update for each of ``rows``; return whether each found its row, as far as the driver can tell."""
         result = await self.execute(statement, rows)
         return not result.supports_sane_multi_rowcount() or result.rowcount == len(rows)
+
+    async def fence(self) -> int:
+        """Return what every attempt, and every incarnation, that is given out now must be above.
+
+        It rises when something is removed whose id may come back, and when the database is restored: a number that
+        was given out once is not given out again for the same id.
+        """
+        statement = select(CLUSTERS.c.fence).where(CLUSTERS.c.cluster_id == self.cluster_id)
+        stored: int = (await self.execute(statement)).scalar_one()
+        return max(stored, self.journal.fence)
 
     def ids(self, values: Sequence[Any]) -> Any:
         """Return a list as the parameter of an ``any_of`` condition."""

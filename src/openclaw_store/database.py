@@ -21,7 +21,7 @@ from openclaw_store.domain.change import Commit
 from openclaw_store.domain.json import JsonObject
 from openclaw_store.domain.policy import Policy
 from openclaw_store.engines import Engine, EngineOptions, Failure, Progress, make_engine
-from openclaw_store.errors import ClosedError, NotFoundError, StoreError
+from openclaw_store.errors import ClosedError, NotFoundError, StoreError, ValidationError
 from openclaw_store.models import ClusterModel, table_of
 from openclaw_store.repositories import RequirementCatalogue, Scope
 from openclaw_store.repositories.guard import StoreSession
@@ -72,7 +72,7 @@ class Database:
         options = EngineOptions(synchronous=synchronous, lock_timeout=lock_timeout, readers=readers)
         self.engine: Engine = make_engine(address, options)
         self.cluster = checks.identifier(cluster, "cluster")
-        self.policy = policy or Policy()
+        self.policy = Policy() if policy is None else checks.instance(policy, "policy", Policy)
         self._create = create
         self._auto_upgrade = self.engine.upgrades_itself if auto_upgrade is None else auto_upgrade
         self._lock_timeout = lock_timeout
@@ -176,6 +176,8 @@ class Database:
 
     async def upgrade(self, revision: str = "head") -> None:
         """Bring the schema up to ``revision``. Raises SchemaVersionError when it was made by newer code."""
+        checks.text(revision, "revision", longest=checks.MAX_NAME)
+        migrations.require_known(revision)
         await self.engine.open()
         await migrations.upgrade(self.engine, revision)
 
@@ -188,7 +190,7 @@ class Database:
 
         ``progress`` is told of pages copied and pages in all. Raises BackupError. Cancelling leaves no file.
         """
-        await self.engine.backup(Path(path), progress)
+        await self.engine.backup(_path_of(path), _progress_of(progress))
         _log.info("backup_finished", url=self.engine.url)
 
     async def restore(self, path: str | Path, progress: Progress | None = None) -> None:
@@ -196,7 +198,7 @@ class Database:
 
         The database gets a new epoch, by which caches notice. Raises BackupError, and then nothing has changed.
         """
-        await self.engine.restore(Path(path), progress, _begin_epoch)
+        await self.engine.restore(_path_of(path), _progress_of(progress), _begin_epoch)
         self._catalogue.forget()
         if self._cluster_id is not None:
             await migrations.upgrade(self.engine)
@@ -292,6 +294,19 @@ class Database:
             await self.engine.begin(session)
             statement = select(_CLUSTERS.c.cluster_id).where(_CLUSTERS.c.name == self.cluster)
             return (await session.execute(statement)).scalar_one_or_none()
+
+
+def _path_of(value: object) -> Path:
+    if not isinstance(value, str | Path):
+        raise ValidationError("path", f"must be a path, not {type(value).__name__}")
+    checks.text(str(value), "path", longest=checks.MAX_PATH)
+    return Path(value)
+
+
+def _progress_of(value: Progress | None) -> Progress | None:
+    if value is not None and not callable(value):
+        raise ValidationError("progress", f"must be a function, not {type(value).__name__}")
+    return value
 
 
 def _create_cluster(name: str, now: datetime) -> Any:

@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy import Connection, column, inspect, select, table
 from sqlalchemy.exc import SQLAlchemyError
 
+from openclaw_store.domain.checks import shown
 from openclaw_store.engines.base import Engine
 from openclaw_store.errors import ConfigurationError, SchemaVersionError
 
@@ -68,6 +69,13 @@ def expected_revision() -> str:
     if head is None:
         raise ConfigurationError(f"there is no revision in {scripts()}: reinstall openclaw-store")
     return head
+
+
+def require_known(revision: str) -> None:
+    """Raise ConfigurationError unless there is such a revision; asks no database."""
+    if revision not in _HEADS and not revision.startswith(("+", "-")) and not _known(revision):
+        known = ", ".join(sorted(script.revision for script in _directory().walk_revisions()))
+        raise ConfigurationError(f"there is no revision {shown(revision)}; known are head, {known}")
 
 
 async def current_revision(engine: Engine) -> str | None:

@@ -9,6 +9,7 @@ from openclaw_store.errors import ValidationError
 
 MAX_ID: Final = 128  # characters; four bytes each in MySQL's utf8mb4 still fit its index keys
 MAX_NAME: Final = 255
+MAX_PATH: Final = 4000
 MAX_TEXT: Final = 1 << 20
 MAX_SET: Final = 256
 MAX_INT: Final = (1 << 31) - 1
@@ -19,6 +20,7 @@ _SHOWN: Final = 80
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
+T = TypeVar("T")
 EnumT = TypeVar("EnumT", bound=StrEnum | IntEnum)
 
 
@@ -39,6 +41,13 @@ def shown(value: object) -> str:
     except Exception:  # noqa: BLE001 - a caller's class may raise anything; numbers of 5,000 digits do
         return f"a {type(value).__name__} that cannot be shown"
     return words if len(words) <= _SHOWN else f"{words[: _SHOWN - 3]}..."
+
+
+def instance(value: Any, field: str, kind: type[T]) -> T:
+    """Return ``value`` if it is a ``kind``."""
+    if not isinstance(value, kind):
+        raise ValidationError(field, f"must be a {kind.__name__}, not {type(value).__name__}")
+    return value
 
 
 def text(value: Any, field: str, *, longest: int, empty: bool = False) -> str:

@@ -14,6 +14,8 @@ from openclaw_store.domain.checks import shown
 from openclaw_store.errors import ValidationError
 
 MAX_DEPTH: Final = 100
+MAX_NODES: Final = 1_000_000
+"""How many values one payload may hold: lists that hold each other twice grow with the power of their depth."""
 
 JsonScalar: TypeAlias = str | int | float | bool | None
 
@@ -117,7 +119,7 @@ def freeze(value: Any, field: str) -> JsonValue:
     """
     if value is None or isinstance(value, JsonObject | JsonArray):
         return value
-    _refuse_what_is_not_json(value, field, 0)
+    _Inspection().refuse_what_is_not_json(value, field, 0)
     if isinstance(value, Mapping):
         return JsonObject(_text(value, field))
     if isinstance(value, list | tuple):
@@ -168,24 +170,32 @@ def _text(value: Any, field: str) -> str:
         raise ValidationError(field, f"cannot be written as JSON: {error}") from error
 
 
-def _refuse_what_is_not_json(value: Any, field: str, depth: int) -> None:
-    # msgspec would quietly turn sets, dates, NaN and much else into something that reads back differently.
-    if depth > MAX_DEPTH:
-        raise ValidationError(field, f"is nested deeper than {MAX_DEPTH} levels")
-    if value is None or isinstance(value, str):
-        return
-    if isinstance(value, int | float):
-        _refuse_what_is_no_number(value, field)
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise ValidationError(field, f"has the key {shown(key)}, which is not a string")
-            _refuse_what_is_not_json(item, f"{field}.{key}", depth + 1)
-    elif isinstance(value, list | tuple | JsonArray):
-        for index, item in enumerate(value):
-            _refuse_what_is_not_json(item, f"{field}[{index}]", depth + 1)
-    else:
-        raise ValidationError(field, f"has the type {type(value).__name__}, which is not JSON")
+class _Inspection:
+    """Walks through a value. msgspec would quietly turn sets, dates, NaN and more into what reads back differently."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def refuse_what_is_not_json(self, value: Any, field: str, depth: int) -> None:
+        self._seen += 1
+        if depth > MAX_DEPTH:
+            raise ValidationError(field, f"is nested deeper than {MAX_DEPTH} levels")
+        if self._seen > MAX_NODES:
+            raise ValidationError(field, f"holds more than {MAX_NODES} values")
+        if value is None or isinstance(value, str | JsonObject | JsonArray):
+            return
+        if isinstance(value, int | float):
+            _refuse_what_is_no_number(value, field)
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise ValidationError(field, f"has the key {shown(key)}, which is not a string")
+                self.refuse_what_is_not_json(item, f"{field}.{key}", depth + 1)
+        elif isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                self.refuse_what_is_not_json(item, f"{field}[{index}]", depth + 1)
+        else:
+            raise ValidationError(field, f"has the type {type(value).__name__}, which is not JSON")
 
 
 def _refuse_what_is_no_number(value: Any, field: str) -> None:

@@ -52,7 +52,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def quantum_us(self) -> int:
         """The weight of one priority level, in microseconds of waiting."""
-        return round(self.aging_quantum * 1e6) or _STRICT_QUANTUM
+        return max(1, round(self.aging_quantum * 1e6)) if self.aging_quantum else _STRICT_QUANTUM
 
     def retry_pause(self, task_id: str, retry: int) -> timedelta:
         """Return the pause before the ``retry``-th retry (from 1): exponential, with jitter.

@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from openclaw_store.domain.checks import shown
 from openclaw_store.engines.base import Engine, EngineOptions
 from openclaw_store.engines.sqlite import SqliteEngine
 from openclaw_store.errors import ConfigurationError
@@ -79,4 +80,7 @@ def _absolute(path: str) -> Path:
     if "\x00" in path:
         raise ConfigurationError("the database's path contains a NUL character")
     # Path(".") and Path("") are the same thing; both name a folder, which open() refuses with a better message.
-    return Path(path).resolve()
+    try:
+        return Path(path).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, a loop of links, not what the system can spell
+        raise ConfigurationError(f"{shown(path)} cannot be the path of a database; {_EXAMPLE}") from error

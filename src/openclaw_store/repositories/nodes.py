@@ -15,7 +15,6 @@ from openclaw_store.errors import (
     DuplicateError,
     NodeNotFoundError,
     NodeUnavailableError,
-    ValidationError,
 )
 from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, heartbeat_row, node_of, node_row
 from openclaw_store.repositories.scope import Scope
@@ -93,7 +92,7 @@ class NodeRepository:
 
     async def create(self, node: NodeInfo) -> NodeInfo:
         """Store a node that was not known before. Raises DuplicateError when its id is taken."""
-        if await self._locked_many([_require_node(node).node_id]):
+        if await self._locked_many([checks.instance(node, "node", NodeInfo).node_id]):
             raise DuplicateError(f"node {node.node_id!r} exists already; a node that comes back registers afresh")
         return (await self._insert([node]))[0]
 
@@ -107,7 +106,7 @@ class NodeRepository:
 
     async def register_many(self, nodes: Sequence[NodeInfo]) -> list[NodeInfo]:
         """Store many nodes that start, as ``register`` does each, in a fixed number of statements."""
-        started = {_require_node(node).node_id: node for node in checks.sequence(nodes, "nodes")}
+        started = {checks.instance(node, "node", NodeInfo).node_id: node for node in checks.sequence(nodes, "nodes")}
         if len(started) < len(nodes):
             return [(await self.register_many([node]))[0] for node in nodes]  # a node that starts twice, one by one
         known = {node.node_id: node for node in await self._locked_many(list(started))}
@@ -135,7 +134,7 @@ class NodeRepository:
             NodeNotFoundError: it is not registered.
             ConflictError: ``node`` was made from an older version.
         """
-        known = await self._locked(_require_node(node).node_id)
+        known = await self._locked(checks.instance(node, "node", NodeInfo).node_id)
         if node.version != known.version:
             raise ConflictError(
                 f"node {node.node_id!r} is at version {known.version}, the update was made from {node.version}"
@@ -171,8 +170,7 @@ class NodeRepository:
     async def update_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> int:
         """Note many heartbeats at once; return how many were news. Unknown nodes and older news are passed over."""
         for beat in checks.sequence(heartbeats, "heartbeats"):
-            if not isinstance(beat, Heartbeat):
-                raise ValidationError("heartbeats", f"must hold Heartbeats, not {type(beat).__name__}")
+            checks.instance(beat, "heartbeats", Heartbeat)
         now = await self._scope.now()
         news = 0
         for rows in _by_fields(heartbeats, now, self._scope.cluster_id):
@@ -357,12 +355,6 @@ class NodeRepository:
 def _existing(node: NodeInfo | None, node_id: str) -> NodeInfo:
     if node is None:
         raise NodeNotFoundError(f"there is no node {node_id!r} in this cluster; it must register first")
-    return node
-
-
-def _require_node(node: object) -> NodeInfo:
-    if not isinstance(node, NodeInfo):
-        raise ValidationError("node", f"must be a NodeInfo, not {type(node).__name__}")
     return node
 
 

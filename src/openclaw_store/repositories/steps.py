@@ -10,7 +10,6 @@ from openclaw_store.domain import checks, lifecycle
 from openclaw_store.domain.json import JsonValue, freeze
 from openclaw_store.domain.policy import Policy
 from openclaw_store.domain.task import Task
-from openclaw_store.errors import ValidationError
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -63,8 +62,7 @@ def cancelling(task_id: str) -> Step:
 
 def updating(wanted: Task) -> Step:
     """The task is described anew, or its status changed by hand."""
-    if not isinstance(wanted, Task):
-        raise ValidationError("task", f"must be a Task, not {type(wanted).__name__}")
+    checks.instance(wanted, "task", Task)
     return Step(wanted.task_id, lambda task, _policy, now: lifecycle.edited(task, wanted, now), whole=True)
 
 

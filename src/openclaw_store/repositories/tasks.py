@@ -15,7 +15,6 @@ from openclaw_store.errors import (
     InvalidTransitionError,
     StoreError,
     TaskNotFoundError,
-    ValidationError,
 )
 from openclaw_store.models import RequirementModel, table_of
 from openclaw_store.repositories import steps
@@ -365,8 +364,7 @@ class TaskRepository:
         fresh: dict[str, Task] = {}
         keys: dict[str, Task] = {}
         for given in group:
-            if not isinstance(given, Task):
-                raise ValidationError("task", f"must be a Task, not {type(given).__name__}")
+            checks.instance(given, "task", Task)
             first = None if given.idempotency_key is None else known.get(_key(given)) or keys.get(_key(given))
             if first is not None:
                 tasks.append(first)

@@ -10,7 +10,7 @@ from openclaw_store.domain import checks
 from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.domain.task import Task
-from openclaw_store.errors import ClosedError, NodeNotFoundError, ValidationError, VerificationError
+from openclaw_store.errors import ClosedError, NodeNotFoundError, VerificationError
 from openclaw_store.repositories import steps
 from openclaw_store.repositories.nodes import Heartbeat
 from openclaw_store.repositories.placement import Assignment, Claim
@@ -42,7 +42,7 @@ class StateManager:
         housekeeping_interval: float | None = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database = database
+        self._database = checks.instance(database, "database", Database)
         self._interval = checks.number(auto_sync_interval, "auto_sync_interval", least=0.001, most=checks.MAX_SECONDS)
         self._housekeeping = checks.seconds(housekeeping_interval, "housekeeping_interval")
         self._clock = clock
@@ -148,9 +148,7 @@ class StateManager:
 
     async def add_node(self, node: NodeInfo) -> NodeInfo:
         """Register a node, or register it afresh."""
-        if not isinstance(node, NodeInfo):
-            raise ValidationError("node", f"must be a NodeInfo, not {type(node).__name__}")
-        stored: NodeInfo = await self._write(node)
+        stored: NodeInfo = await self._write(checks.instance(node, "node", NodeInfo))
         return stored
 
     async def update_node(self, node: NodeInfo) -> NodeInfo:
@@ -187,6 +185,8 @@ class StateManager:
             NodeUnavailableError: it is offline: it was lost, and must register again.
             StaleIncarnationError: ``incarnation`` is not the present one.
         """
+        if incarnation is not None:
+            checks.whole(incarnation, "incarnation")
         news = Heartbeat(node_id=node_id, cpu_usage=cpu_usage, memory_usage=memory_usage, disk_usage=disk_usage)
         return await self._listening.beat(news, incarnation)
 

@@ -24,7 +24,7 @@ from openclaw_store.errors import ConfigurationError, NotFoundError
 _COMEBACK: Final = 1.0  # seconds after which a node that was declared lost shows up again
 
 Json = Annotated[bool, typer.Option("--json", help="Print the report as one line of JSON.")]
-Seed = Annotated[int, typer.Option(help="Of everything that is left to chance.", min=0)]
+Seed = Annotated[int, typer.Option(metavar="N", help="Of everything that is left to chance.", min=0)]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,11 +37,12 @@ def register(app: typer.Typer) -> None:
 
 def replay(
     *,
-    nodes: Annotated[Path, typer.Option(help="CSV: sn, cpu_milli, memory_mib, gpu, model.")],
+    nodes: Annotated[Path, typer.Option(metavar="FILE", help="CSV: sn, cpu_milli, memory_mib, gpu, model.")],
     tasks: Annotated[
         Path,
         typer.Option(
-            help="CSV: name, num_gpu, gpu_spec, qos, pod_phase, creation_time, deletion_time, scheduled_time."
+            metavar="FILE",
+            help="CSV: name, num_gpu, gpu_spec, qos, pod_phase, creation_time, deletion_time, scheduled_time.",
         ),
     ],
     url: Annotated[
@@ -51,12 +52,16 @@ def replay(
         ),
     ] = None,
     cluster: Annotated[str, typer.Option(metavar="NAME", help="The cluster.")] = "default",
-    speed: Annotated[str, typer.Option(help="So many times faster than recorded, or 'max': without waiting.")] = "max",
-    limit: Annotated[int | None, typer.Option(help="Play the first N tasks only.", min=1)] = None,
+    speed: Annotated[
+        str, typer.Option(metavar="X|max", help="So many times faster than recorded; max: no waiting.")
+    ] = "max",
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Play the first N tasks only.", min=1)] = None,
     kill_coordinator_after: Annotated[
-        int | None, typer.Option(help="Kill the coordinator (SIGKILL) when N tasks have ended.", min=1)
+        int | None, typer.Option(metavar="N", help="Kill the coordinator (SIGKILL) when N tasks have ended.", min=1)
     ] = None,
-    kill_node_every: Annotated[int, typer.Option(help="Let a node die whenever N more tasks have ended.", min=0)] = 0,
+    kill_node_every: Annotated[
+        int, typer.Option(metavar="N", help="Let a node die whenever N more tasks have ended.", min=0)
+    ] = 0,
     seed: Seed = 1,
     as_json: Json = False,
     yes: Annotated[bool, typer.Option("--yes", help="Play into a cluster that is not empty, unasked.")] = False,
@@ -91,7 +96,7 @@ def replay(
 def demo(
     *,
     seed: Seed = 1,
-    tasks: Annotated[int, typer.Option(help="How many tasks to invent.", min=1)] = 3000,
+    tasks: Annotated[int, typer.Option(metavar="N", help="How many tasks to invent.", min=1)] = 3000,
     keep: Annotated[Path | None, typer.Option(metavar="PATH", help="Keep the database in this file.")] = None,
     as_json: Json = False,
 ) -> None:

@@ -1,6 +1,5 @@
 """SQLite as the store's engine: two pools on one file, and the operations on the file as a whole."""
 
-import math
 import shutil
 import sqlite3
 import time
@@ -15,6 +14,7 @@ from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Executab
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from openclaw_store.domain import checks
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.engines.base import EngineOptions, Failure, Progress
 from openclaw_store.engines.sqlite import backups, errors, maintenance, opening, pools, statements
@@ -22,7 +22,7 @@ from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.opening import Recipe
 from openclaw_store.engines.sqlite.waiting import see_through
 from openclaw_store.engines.sqlite.watch import CommitWatch
-from openclaw_store.errors import ClosedError, ConfigurationError, StoreError
+from openclaw_store.errors import ClosedError, ConfigurationError, StoreError, ValidationError
 
 
 class SqliteEngine:
@@ -299,9 +299,10 @@ def _host_clock() -> int:
 
 
 def _check(options: EngineOptions) -> None:
-    if options.synchronous not in {"full", "normal"}:
-        raise ConfigurationError(f"synchronous is {options.synchronous!r}; use 'full' or 'normal'")
-    if not (math.isfinite(options.lock_timeout) and options.lock_timeout >= 0):
-        raise ConfigurationError(f"lock_timeout is {options.lock_timeout}; use seconds, 0 or more")
-    if options.readers < 1:
-        raise ConfigurationError(f"readers is {options.readers}; at least 1 is needed")
+    if options.synchronous not in ("full", "normal"):
+        raise ConfigurationError(f"synchronous is {checks.shown(options.synchronous)}; use 'full' or 'normal'")
+    try:
+        checks.number(options.lock_timeout, "lock_timeout", least=0, most=checks.MAX_SECONDS)
+        checks.whole(options.readers, "readers", least=1, most=1000)
+    except ValidationError as error:
+        raise ConfigurationError(str(error)) from error

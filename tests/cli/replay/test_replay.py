@@ -151,12 +151,15 @@ def test_a_replay_is_reported_to_people(tmp_path: Path) -> None:
     assert "every task has ended" in err
 
 
-def test_the_demonstration_can_be_kept_and_repeats_itself(tmp_path: Path) -> None:
+def test_the_demonstration_can_be_kept_in_a_new_file(tmp_path: Path) -> None:
     kept = tmp_path / "kept.db"
-    found = report("demo", "--tasks", 150, "--seed", 3, "--keep", kept)
-    assert (found["nodes"], found["tasks_submitted"], found["coordinator_kills"]) == (40, 150, 1)
+    found = report("demo", "--tasks", 100, "--seed", 3, "--keep", kept)
+    assert (found["nodes"], found["tasks_submitted"], found["coordinator_kills"]) == (40, 100, 1)
     assert found["retries"] > 0
-    assert kept.exists()
+    before = kept.read_bytes()
+    _, err = run("demo", "--keep", kept, code=2)
+    assert err == f"error[configuration]: --keep: {kept} exists already; name a new file\n"
+    assert kept.read_bytes() == before
 
 
 def test_a_cluster_that_holds_tasks_is_not_played_into_unasked(tmp_path: Path) -> None:

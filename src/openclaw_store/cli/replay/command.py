@@ -97,7 +97,7 @@ def demo(
     *,
     seed: Seed = 1,
     tasks: Annotated[int, typer.Option(metavar="N", help="How many tasks to invent.", min=1)] = 3000,
-    keep: Annotated[Path | None, typer.Option(metavar="PATH", help="Keep the database in this file.")] = None,
+    keep: Annotated[Path | None, typer.Option(metavar="PATH", help="Keep the database in this new file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run an invented cluster, with failures.
@@ -105,7 +105,13 @@ def demo(
     Its coordinator is killed half-way, and nodes die. At the end it checks that no task was lost or finished twice, and
     that cache, history and tables agree.
     """
-    _run(lambda: invent(seed, tasks), None if keep is None else str(keep), "default", as_json=as_json, yes=False)
+
+    def prepare() -> Scenario:
+        if keep is not None and keep.exists():
+            raise ConfigurationError(f"--keep: {keep} exists already; name a new file")
+        return invent(seed, tasks)
+
+    _run(prepare, None if keep is None else str(keep), "default", as_json=as_json, yes=True)
 
 
 def _pace(speed: str) -> float | None:

@@ -169,6 +169,3 @@ def outcome(carry_out: Callable[[], Report | None], *, as_json: bool) -> int:
         return 0
     output.show(report, as_json=as_json)
     return 0 if report.ok else failures.FAILED
-
-
-_ask, _until_terminated, _outcome = ask, until_terminated, outcome

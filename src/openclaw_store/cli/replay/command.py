@@ -133,10 +133,10 @@ def _run(prepare: Callable[[], Scenario], url: str | None, cluster: str, *, as_j
     def carry_out() -> Report:
         scenario = prepare()
         if url and not yes:
-            commands._ask(_question(url, cluster), Database(url, cluster=cluster), creates=True)  # noqa: SLF001
-        return asyncio.run(commands._until_terminated(_play(scenario, url, cluster)))  # noqa: SLF001
+            commands.ask(_question(url, cluster), Database(url, cluster=cluster), creates=True)
+        return asyncio.run(commands.until_terminated(_play(scenario, url, cluster)))
 
-    raise typer.Exit(commands._outcome(carry_out, as_json=as_json))  # noqa: SLF001
+    raise typer.Exit(commands.outcome(carry_out, as_json=as_json))
 
 
 def _question(url: str, cluster: str) -> str | None:

@@ -53,4 +53,4 @@ async def test_commits_break_when_they_are_told_to() -> None:
             async with store.database.unit_of_work() as uow:
                 await uow.tasks.create(Task(task_id="b", name="b"))
         async with store.database.unit_of_work() as uow:
-            assert list(await uow.tasks.get_many("ab")) == ["a"]
+            assert list(await uow.tasks.get_many(["a", "b"])) == ["a"]

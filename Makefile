@@ -19,8 +19,8 @@ $(READY): pyproject.toml
 demo: $(READY)  ## Watch a cluster lose its nodes and its coordinator, and nothing else
 	$(BIN)/openclaw-store demo
 
-test: $(READY)  ## Run the tests
-	$(BIN)/python -m pytest
+test: $(READY)  ## Run the tests, and see that they reach nearly every branch
+	$(BIN)/python -m pytest --cov
 
 lint: $(READY)  ## Check style, formatting and the direction of imports
 	$(BIN)/ruff check .

@@ -11,7 +11,14 @@ from behaviour.test_tasks import node, task
 from conftest import Store
 from openclaw_store import Database, NodeInfo, NodeStatus, StateManager, Task, TaskStatus, TaskType
 from openclaw_store.domain.checks import moment_of
-from openclaw_store.errors import ClosedError, DuplicateError, StaleAttemptError
+from openclaw_store.errors import (
+    ClosedError,
+    DatabaseError,
+    DuplicateError,
+    NodeNotFoundError,
+    StaleAttemptError,
+    TaskNotFoundError,
+)
 from openclaw_store.repositories import ChangeRepository, ClusterHead
 
 
@@ -160,3 +167,84 @@ async def test_a_write_behind_another_process_is_in_the_snapshot_when_it_returns
         await other.run(lambda uow: uow.tasks.create(task("theirs")))
         await one.add_task(task("ours"))
         assert sorted((await one.get_state()).tasks) == ["ours", "theirs"]
+
+
+async def test_reads_come_from_the_snapshot_in_a_fixed_order(tmp_path: Path) -> None:
+    async with StateManager(Database(tmp_path / "c.db")) as manager:
+        assert manager.is_initialized
+        await manager.initialize()
+        for name, skills in (("b", ("gpu",)), ("a", ("gpu", "python")), ("c", ("python",))):
+            await manager.add_node(node(name, slots=1, skills=skills))
+        await manager.update_node_status("c", "maintenance")
+        await manager.add_tasks([task("t"), task("u")])
+        await manager.claim_tasks("a", start=True)
+        assert [one.node_id for one in await manager.get_online_nodes()] == ["a", "b"]
+        assert [one.node_id for one in await manager.get_available_nodes()] == ["b"]
+        assert [one.node_id for one in await manager.find_nodes_by_skill("python")] == ["a", "c"]
+        assert (await manager.get_node_stats())["maintenance"] == 1
+        assert (await manager.get_task_stats())["running"] == 1
+        with pytest.raises(TaskNotFoundError):
+            await manager.get_task("none")
+        with pytest.raises(NodeNotFoundError):
+            await manager.get_node("none")
+
+
+async def test_what_is_described_anew_is_in_the_snapshot(tmp_path: Path) -> None:
+    async with StateManager(Database(tmp_path / "c.db")) as manager:
+        stored = await manager.add_node(node("a", skills=("gpu",)))
+        await manager.update_node(stored.replace(available_skills=["python", "docker"], hostname="h"))
+        assert await manager.find_nodes_by_skill("gpu") == []
+        assert [one.hostname for one in await manager.find_nodes_by_skill("docker")] == ["h"]
+        held = await manager.add_task(task("t", not_before=moment_of(1 << 52)))
+        assert (await manager.update_task(held.replace(priority=0, not_before=None))).priority == 0
+        (outcome,) = await manager.assign_tasks([("t", "a")])
+        assert outcome.task is not None
+        await manager.release_task("t", outcome.task.attempt)
+        assert (await manager.remove_task("t")).task_id == "t"
+        assert (await manager.remove_node("a")).node_id == "a"
+        state = await manager.get_state()
+        assert (len(state.tasks), len(state.nodes), await manager.find_nodes_by_skill("docker")) == (0, 0, [])
+        await manager.verify()
+
+
+async def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(tmp_path / "c.db")
+    manager = StateManager(database)
+
+    async def fail(changes: ChangeRepository) -> ClusterHead:
+        raise DatabaseError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ChangeRepository, "head", fail)
+        with pytest.raises(DatabaseError):
+            await manager.initialize()
+    assert not manager.is_initialized
+    with pytest.raises(ClosedError):
+        database.unit_of_work()
+    with pytest.raises(ClosedError):
+        await manager.add_task(task("a"))
+    with pytest.raises(ClosedError):
+        await manager.update_heartbeat("a")
+    async with manager:
+        await manager.add_task(task("a"))
+
+
+async def test_a_poll_that_fails_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with StateManager(Database(tmp_path / "c.db")) as one, StateManager(Database(tmp_path / "c.db")) as two:
+        read_head = ChangeRepository.head
+        failures: list[Exception] = [DatabaseError("for once"), RuntimeError("a bug")]
+
+        async def fail_twice(changes: ChangeRepository) -> ClusterHead:
+            if failures and changes._scope.engine is two._database.engine:
+                raise failures.pop(0)
+            return await read_head(changes)
+
+        with monkeypatch.context() as patch, structlog.testing.capture_logs() as logs:
+            patch.setattr(ChangeRepository, "head", fail_twice)
+            await one.add_task(task("a"))
+            async with asyncio.timeout(10):
+                await two.wait_for(1)
+        assert [entry["event"] for entry in logs if entry["log_level"] != "info"] == [
+            "state_poll_failed",
+            "state_poll_broken",
+        ]

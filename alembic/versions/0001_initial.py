@@ -5,11 +5,14 @@ Refer to no model here: a revision says what the schema was on its day, and mode
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision: str = "0001"
 down_revision: str | None = None
 branch_labels: str | None = None
 depends_on: str | None = None
+
+_MYSQL = ("mysql", "mariadb")
 
 
 def upgrade() -> None:
@@ -29,13 +32,22 @@ def downgrade() -> None:
         op.drop_table(name)
 
 
+def _short(length: int) -> sa.types.TypeEngine[str]:
+    exact = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
+    return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql").with_variant(exact, *_MYSQL)
+
+
+def _long() -> sa.types.TypeEngine[str]:
+    return sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), *_MYSQL)
+
+
 def _create_clusters() -> None:
     op.create_table(
         "clusters",
         sa.Column("cluster_id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("name", sa.String(128), nullable=False),
+        sa.Column("name", _short(128), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("configuration", sa.Text(), nullable=False),
+        sa.Column("configuration", _long(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("token", sa.BigInteger(), nullable=False),
@@ -56,6 +68,7 @@ def _create_clusters() -> None:
         sa.Column("maintenance_nodes", sa.BigInteger(), nullable=False),
         sa.Column("error_nodes", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("cluster_id", name=op.f("pk_clusters")),
+        postgresql_with={"fillfactor": 10},
     )
 
 
@@ -64,7 +77,7 @@ def _create_requirements() -> None:
         "requirements",
         sa.Column("cluster_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("requirement_id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("skills", sa.Text(), nullable=False),
+        sa.Column("skills", _long(), nullable=False),
         sa.PrimaryKeyConstraint("cluster_id", "requirement_id", name=op.f("pk_requirements")),
         sa.ForeignKeyConstraint(
             ["cluster_id"], ["clusters.cluster_id"], name=op.f("fk_requirements_cluster_id_clusters")
@@ -77,17 +90,17 @@ def _create_nodes() -> None:
     op.create_table(
         "nodes",
         sa.Column("cluster_id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("node_id", sa.String(128), nullable=False),
-        sa.Column("hostname", sa.String(255), nullable=False),
-        sa.Column("platform", sa.String(255), nullable=False),
-        sa.Column("arch", sa.String(255), nullable=False),
+        sa.Column("node_id", _short(128), nullable=False),
+        sa.Column("hostname", _short(255), nullable=False),
+        sa.Column("platform", _short(255), nullable=False),
+        sa.Column("arch", _short(255), nullable=False),
         sa.Column("status", sa.String(20), nullable=False),
-        sa.Column("available_skills", sa.Text(), nullable=False),
+        sa.Column("available_skills", _long(), nullable=False),
         sa.Column("max_concurrent_tasks", sa.Integer(), nullable=False),
-        sa.Column("ip_address", sa.String(128), nullable=True),
-        sa.Column("tailscale_ip", sa.String(128), nullable=True),
+        sa.Column("ip_address", _short(128), nullable=True),
+        sa.Column("tailscale_ip", _short(128), nullable=True),
         sa.Column("port", sa.Integer(), nullable=True),
-        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("tags", _long(), nullable=False),
         sa.Column("registered_at", sa.BigInteger(), nullable=False),
         sa.Column("incarnation", sa.Integer(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
@@ -104,11 +117,11 @@ def _create_heartbeats() -> None:
     op.create_table(
         "heartbeats",
         sa.Column("cluster_id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("node_id", sa.String(128), nullable=False),
+        sa.Column("node_id", _short(128), nullable=False),
         sa.Column("seen_at", sa.BigInteger(), nullable=False),
-        sa.Column("cpu_usage", sa.Float(), nullable=False),
-        sa.Column("memory_usage", sa.Float(), nullable=False),
-        sa.Column("disk_usage", sa.Float(), nullable=False),
+        sa.Column("cpu_usage", sa.Double(), nullable=False),
+        sa.Column("memory_usage", sa.Double(), nullable=False),
+        sa.Column("disk_usage", sa.Double(), nullable=False),
         sa.Column("successful_tasks", sa.Integer(), nullable=False),
         sa.Column("failed_tasks", sa.Integer(), nullable=False),
         sa.Column("execution_us", sa.BigInteger(), nullable=False),
@@ -126,32 +139,32 @@ def _create_tasks() -> None:
     op.create_table(
         "tasks",
         sa.Column("cluster_id", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("task_id", sa.String(128), nullable=False),
+        sa.Column("task_id", _short(128), nullable=False),
         sa.Column("task_type", sa.String(20), nullable=False),
-        sa.Column("name", sa.String(255), nullable=False),
-        sa.Column("description", sa.Text(), nullable=False),
-        sa.Column("required_skills", sa.Text(), nullable=False),
-        sa.Column("optional_skills", sa.Text(), nullable=False),
+        sa.Column("name", _short(255), nullable=False),
+        sa.Column("description", _long(), nullable=False),
+        sa.Column("required_skills", _long(), nullable=False),
+        sa.Column("optional_skills", _long(), nullable=False),
         sa.Column("status", sa.String(20), nullable=False),
         sa.Column("priority", sa.SmallInteger(), nullable=False),
-        sa.Column("assigned_node", sa.String(128), nullable=True),
+        sa.Column("assigned_node", _short(128), nullable=True),
         sa.Column("submitted_at", sa.BigInteger(), nullable=False),
         sa.Column("scheduled_at", sa.BigInteger(), nullable=True),
         sa.Column("started_at", sa.BigInteger(), nullable=True),
         sa.Column("completed_at", sa.BigInteger(), nullable=True),
-        sa.Column("parameters", sa.Text(), nullable=False),
-        sa.Column("timeout", sa.Float(), nullable=True),
+        sa.Column("parameters", _long(), nullable=False),
+        sa.Column("timeout", sa.Double(), nullable=True),
         sa.Column("retry_count", sa.Integer(), nullable=False),
         sa.Column("max_retries", sa.Integer(), nullable=False),
-        sa.Column("user_id", sa.String(128), nullable=True),
-        sa.Column("affinity_tags", sa.Text(), nullable=False),
-        sa.Column("result", sa.Text(), nullable=True),
-        sa.Column("error", sa.Text(), nullable=True),
-        sa.Column("metadata", sa.Text(), nullable=False),
+        sa.Column("user_id", _short(128), nullable=True),
+        sa.Column("affinity_tags", _long(), nullable=False),
+        sa.Column("result", _long(), nullable=True),
+        sa.Column("error", _long(), nullable=True),
+        sa.Column("metadata", _long(), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("not_before", sa.BigInteger(), nullable=True),
         sa.Column("lease_expires_at", sa.BigInteger(), nullable=True),
-        sa.Column("idempotency_key", sa.String(128), nullable=True),
+        sa.Column("idempotency_key", _short(128), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("requirement_id", sa.BigInteger(), nullable=False),
         sa.Column("queue_rank", sa.BigInteger(), nullable=True),
@@ -197,11 +210,11 @@ def _create_changes() -> None:
         sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.String(20), nullable=False),
-        sa.Column("entity_id", sa.String(128), nullable=False),
+        sa.Column("entity_id", _short(128), nullable=False),
         sa.Column("op", sa.String(20), nullable=False),
         sa.Column("old_status", sa.String(20), nullable=True),
         sa.Column("new_status", sa.String(20), nullable=True),
-        sa.Column("node_id", sa.String(128), nullable=True),
+        sa.Column("node_id", _short(128), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("token", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("cluster_id", "revision", "seq", name=op.f("pk_changes")),

@@ -2,10 +2,11 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, Dialect, Enum, MetaData, Table, Text, TypeDecorator
+from sqlalchemy import BigInteger, Dialect, Enum, MetaData, String, Table, Text, TypeDecorator
+from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase
 
 from openclaw_store.domain.checks import microseconds, moment_of
@@ -37,6 +38,19 @@ def table_of(model: type[Base]) -> Table:
     return table
 
 
+def text_of(length: int) -> String:
+    """Return the type of a short text that is compared and ordered character by character, as Python does it.
+
+    A database's own collation would order ids in another way than the cache does, or take two of them for one.
+    """
+    exact = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
+    return String(length).with_variant(String(length, collation="C"), "postgresql").with_variant(exact, *_MYSQL)
+
+
+_MYSQL: Final = ("mysql", "mariadb")
+LONG_TEXT: Final = Text().with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), *_MYSQL)
+
+
 class Moment(TypeDecorator[datetime]):
     """An aware UTC datetime, kept as whole microseconds since 1970.
 
@@ -57,7 +71,7 @@ class Moment(TypeDecorator[datetime]):
 class Names(TypeDecorator[tuple[str, ...]]):
     """A tuple of names, kept as a JSON array."""
 
-    impl = Text
+    impl = LONG_TEXT
     cache_ok = True
 
     def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:  # noqa: ARG002, D102
@@ -70,7 +84,7 @@ class Names(TypeDecorator[tuple[str, ...]]):
 class Json(TypeDecorator[Any]):
     """A frozen JSON value, kept as its text; None is SQL's NULL."""
 
-    impl = Text
+    impl = LONG_TEXT
     cache_ok = True
 
     def process_bind_param(self, value: JsonValue, dialect: Dialect) -> str | None:  # noqa: ARG002, D102

@@ -5,13 +5,12 @@ from datetime import datetime
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    Float,
+    Double,
     ForeignKeyConstraint,
     Index,
     Integer,
     SmallInteger,
     String,
-    Text,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
@@ -21,10 +20,10 @@ from openclaw_store.domain.checks import MAX_ID, MAX_NAME
 from openclaw_store.domain.json import JsonObject, JsonValue
 from openclaw_store.domain.node import NodeStatus
 from openclaw_store.domain.task import TaskStatus, TaskType
-from openclaw_store.models.base import Base, Json, Moment, Names, enumeration
+from openclaw_store.models.base import LONG_TEXT, Base, Json, Moment, Names, enumeration, text_of
 
-_Id = String(MAX_ID)
-_Name = String(MAX_NAME)
+_Id = text_of(MAX_ID)
+_Name = text_of(MAX_NAME)
 
 
 class ClusterModel(Base):
@@ -38,6 +37,7 @@ class ClusterModel(Base):
     """
 
     __tablename__ = "clusters"
+    __table_args__ = ({"postgresql_with": {"fillfactor": 10}},)  # its one row is updated by every commit, in place
 
     cluster_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     name: Mapped[str] = mapped_column(_Id)
@@ -120,9 +120,9 @@ class HeartbeatModel(Base):
     cluster_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     node_id: Mapped[str] = mapped_column(_Id, primary_key=True)
     seen_at: Mapped[datetime] = mapped_column(Moment)
-    cpu_usage: Mapped[float] = mapped_column(Float)
-    memory_usage: Mapped[float] = mapped_column(Float)
-    disk_usage: Mapped[float] = mapped_column(Float)
+    cpu_usage: Mapped[float] = mapped_column(Double)
+    memory_usage: Mapped[float] = mapped_column(Double)
+    disk_usage: Mapped[float] = mapped_column(Double)
     successful_tasks: Mapped[int] = mapped_column(Integer)
     failed_tasks: Mapped[int] = mapped_column(Integer)
     execution_us: Mapped[int] = mapped_column(BigInteger)
@@ -183,7 +183,7 @@ class TaskModel(Base):
     task_id: Mapped[str] = mapped_column(_Id, primary_key=True)
     task_type: Mapped[TaskType] = mapped_column(enumeration(TaskType, "task_type"))
     name: Mapped[str] = mapped_column(_Name)
-    description: Mapped[str] = mapped_column(Text)
+    description: Mapped[str] = mapped_column(LONG_TEXT)
     required_skills: Mapped[tuple[str, ...]] = mapped_column(Names)
     optional_skills: Mapped[tuple[str, ...]] = mapped_column(Names)
     status: Mapped[TaskStatus] = mapped_column(enumeration(TaskStatus, "status"))
@@ -194,13 +194,13 @@ class TaskModel(Base):
     started_at: Mapped[datetime | None] = mapped_column(Moment)
     completed_at: Mapped[datetime | None] = mapped_column(Moment)
     parameters: Mapped[JsonObject] = mapped_column(Json)
-    timeout: Mapped[float | None] = mapped_column(Float)
+    timeout: Mapped[float | None] = mapped_column(Double)
     retry_count: Mapped[int] = mapped_column(Integer)
     max_retries: Mapped[int] = mapped_column(Integer)
     user_id: Mapped[str | None] = mapped_column(_Id)
     affinity_tags: Mapped[tuple[str, ...]] = mapped_column(Names)
     result: Mapped[JsonValue] = mapped_column(Json, nullable=True)
-    error: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(LONG_TEXT)
     metadata_: Mapped[JsonObject] = mapped_column("metadata", Json)
     attempt: Mapped[int] = mapped_column(Integer)
     not_before: Mapped[datetime | None] = mapped_column(Moment)

@@ -54,6 +54,7 @@ _REASON: Final = Argument("broken", hostile.NO_REASON)
 _STATUS: Final = Argument("online", hostile.NO_STATUS)
 _TASK_STATUS: Final = Argument("pending", hostile.NO_STATUS)
 _LOADS: Final = {name: Argument(1.0, hostile.NO_PERCENT) for name in ("cpu_usage", "memory_usage", "disk_usage")}
+_NO_INCARNATION: Final = hostile.NO_COUNT.filter(lambda value: value is not None)
 _REVISION: Final = Argument(0, hostile.NO_COUNT)
 
 _STEPS: Final = {
@@ -120,7 +121,7 @@ _ON_STATE: Final = {
     "claim_tasks": {"node_id": _NODE_ID, "limit": _LIMIT},
     "assign_tasks": {"pairs": _PAIRS},
     "wait_for": {"revision": _REVISION},
-    "update_heartbeat": {"node_id": _NODE_ID, **_LOADS},
+    "update_heartbeat": {"node_id": _NODE_ID, **_LOADS, "incarnation": Argument(1, _NO_INCARNATION)},
     "check_stale_nodes": {"timeout_seconds": _SECONDS},
 }
 

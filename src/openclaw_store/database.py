@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 
 import structlog
-from sqlalchemy import URL, Connection, Integer, bindparam, func, insert, literal, select, update
+from sqlalchemy import URL, Integer, Update, bindparam, case, func, insert, literal, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -198,7 +198,7 @@ class Database:
 
         The database gets a new epoch, by which caches notice. Raises BackupError, and then nothing has changed.
         """
-        await self.engine.restore(_path_of(path), _progress_of(progress), _begin_epoch)
+        await self.engine.restore(_path_of(path), _progress_of(progress), _begin_epoch())
         self._catalogue.forget()
         if self._cluster_id is not None:
             await migrations.upgrade(self.engine)
@@ -328,15 +328,11 @@ def _create_cluster(name: str, now: datetime) -> Any:
     return insert(_CLUSTERS).from_select(list(values), select(*values.values()).where(~taken))
 
 
-def _begin_epoch(connection: Connection) -> None:
-    """Give each cluster a new epoch, and a fence above every attempt of the future that the restore undoes.
+def _begin_epoch() -> Update:
+    """Return what gives each cluster a new epoch, and a fence above every attempt of the future that a restore undoes.
 
     Nobody knows how many attempts there were in it, but they were fewer than the seconds that have passed.
     """
     seconds = int(time.time()) - _FENCE_START
-    for cluster_id, fence in connection.execute(select(_CLUSTERS.c.cluster_id, _CLUSTERS.c.fence)).all():
-        connection.execute(
-            update(_CLUSTERS)
-            .where(_CLUSTERS.c.cluster_id == cluster_id)
-            .values(epoch=secrets.randbits(63), fence=max(fence + 1, seconds))
-        )
+    fence = case((_CLUSTERS.c.fence < seconds, seconds), else_=_CLUSTERS.c.fence + 1)
+    return update(_CLUSTERS).values(epoch=secrets.randbits(62) + _CLUSTERS.c.cluster_id, fence=fence)

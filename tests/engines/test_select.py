@@ -1,5 +1,6 @@
 """Which engine an address asks for, and what is said of addresses that cannot work."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from sqlalchemy import URL
 
 from openclaw_store.engines import EngineOptions, SqliteEngine, make_engine
-from openclaw_store.errors import ConfigurationError
+from openclaw_store.errors import ConfigurationError, MissingDependencyError
 
 
 def path_of(address: Any) -> Path:
@@ -57,17 +58,35 @@ def test_a_database_in_memory_is_refused(address: str) -> None:
         make_engine(address)
 
 
-@pytest.mark.parametrize("backend", ["postgresql", "postgres", "postgresql+asyncpg", "mysql", "mariadb+asyncmy"])
-def test_servers_are_not_there_yet(backend: str) -> None:
-    address = f"{backend}://user:pa55word@host/db"
-    with pytest.raises(ConfigurationError, match="SQLite databases only") as caught:
-        make_engine(address)
-    assert "pa55word" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("scheme", "driver"),
+    [
+        ("postgresql", "postgresql+psycopg"),
+        ("postgres", "postgresql+psycopg"),
+        ("postgresql+psycopg", "postgresql+psycopg"),
+        ("postgresql+asyncpg", "postgresql+asyncpg"),
+    ],
+)
+def test_a_server_is_opened_through_its_driver(scheme: str, driver: str) -> None:
+    engine = make_engine(f"{scheme}://user:pa55word@host/db?sslmode=require&sslpassword=pa55word")
+    assert engine.url == f"{driver}://user:***@host/db"
+    assert "pa55word" not in repr(engine)
+    assert not engine.upgrades_itself
+
+
+def test_a_missing_driver_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("psycopg", "asyncpg"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for scheme, extra in (("postgresql", "postgresql"), ("postgresql+asyncpg", "asyncpg")):
+        with pytest.raises(MissingDependencyError, match=rf"openclaw-store\[{extra}\]"):
+            make_engine(f"{scheme}://user@host/db")
 
 
 @pytest.mark.parametrize(
     ("address", "words"),
     [
+        ("postgresql://user:pa55word@host", "names no database"),
+        ("postgresql+psycopg2://user:pa55word@host/db", "no database that this version knows"),
         ("oracle://user:pa55word@host/db", "no database that this version knows"),
         ("sqlite+pysqlite:///x.db", "no database that this version knows"),
         ("sqlite+pysqlcipher://:pa55word@/x.db", "no database that this version knows"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from engines.support import (
@@ -27,15 +27,10 @@ from engines.support import (
 from openclaw_store.engines import SqliteEngine
 from openclaw_store.engines.sqlite import backups, maintenance
 from openclaw_store.engines.sqlite.errors import sqlite_error
-from openclaw_store.errors import BackupError, BusyError, DatabaseError, SchemaVersionError, StorageFullError
+from openclaw_store.errors import BackupError, BusyError, DatabaseError, StorageFullError
 
-
-def nothing(_: Connection) -> None:
-    """Finish a restore by doing nothing."""
-
-
-def never(_: Connection) -> None:
-    pytest.fail("the backup should have been refused before")
+NOTHING = text("SELECT 1")  # finishes a restore by doing nothing
+NEVER = text("SELECT * FROM the_backup_should_have_been_refused_before")
 
 
 def read(path: Path, statement: str) -> list[Any]:
@@ -229,7 +224,7 @@ async def test_relative_paths_start_at_the_working_folder(
     await add(engine, 1)
     await engine.backup(Path("relative.db"), None)
     await add(engine, 2)
-    await engine.restore(Path("relative.db"), None, nothing)
+    await engine.restore(Path("relative.db"), None, NOTHING)
     assert await ids(engine) == [1]
     assert (tmp_path / "relative.db").is_file()
 
@@ -246,7 +241,7 @@ async def test_a_restore_brings_back_the_backup_for_all_who_have_it_open(
     other.changed()
     async with AsyncSession(other.reader) as session:
         before = (await session.scalars(text("SELECT id FROM item"))).all()
-        await engine.restore(target, None, nothing)
+        await engine.restore(target, None, NOTHING)
         assert (await session.scalars(text("SELECT id FROM item"))).all() == before == [1, 2]  # its own snapshot
     assert await ids(other) == await ids(engine) == [1]
     assert other.changed()
@@ -259,14 +254,9 @@ async def test_a_restore_brings_back_the_backup_for_all_who_have_it_open(
 async def test_what_finishes_a_restore_is_seen_together_with_it(engine: SqliteEngine, other: SqliteEngine) -> None:
     target = await backed_up(engine, 1)
 
-    def finish(connection: Connection) -> None:
-        connection.exec_driver_sql("INSERT INTO item VALUES (77, 'finished', 1)")
-        connection.exec_driver_sql("CREATE TABLE younger (x)")
-
     await add(engine, 2)
-    await engine.restore(target, None, finish)
+    await engine.restore(target, None, text("INSERT INTO item VALUES (77, 'finished', 1)"))
     assert await ids(other) == [1, 77]
-    assert await scalar(other.reader, "SELECT count(*) FROM younger") == 0
     assert read(target, "SELECT id FROM item") == [1]  # the backup itself stays as it was
 
 
@@ -274,12 +264,8 @@ async def test_a_restore_that_cannot_be_finished_changes_nothing(engine: SqliteE
     target = await backed_up(engine, 1)
     await add(engine, 2)
 
-    def finish(connection: Connection) -> None:
-        connection.exec_driver_sql("DELETE FROM item")
-        raise SchemaVersionError("0009", "0001", "upgrade the library")
-
-    with pytest.raises(SchemaVersionError):
-        await engine.restore(target, None, finish)
+    with pytest.raises(DatabaseError, match="NOT NULL"):
+        await engine.restore(target, None, text("INSERT INTO clusters (cluster_id) VALUES (1)"))
     assert await ids(engine) == [1, 2]
     await engine.close()
     assert names_in(tmp_path) == ["backup.db", "cluster.db"]
@@ -289,9 +275,9 @@ async def test_a_restore_creates_a_missing_database(engine: SqliteEngine, tmp_pa
     target = await backed_up(engine, 1)
     fresh = SqliteEngine(tmp_path / "sub" / "fresh.db", OPTIONS)
     with pytest.raises(BackupError):
-        await fresh.restore(tmp_path / "nowhere.db", None, never)
+        await fresh.restore(tmp_path / "nowhere.db", None, NEVER)
     assert not fresh.path.parent.exists()
-    await fresh.restore(target, None, nothing)
+    await fresh.restore(target, None, NOTHING)
     await fresh.open()
     assert await ids(fresh) == [1]
     await fresh.close()
@@ -322,7 +308,7 @@ async def test_only_a_sound_backup_of_ours_is_restored(engine: SqliteEngine, tmp
     ]:
         before = names_in(tmp_path)
         with pytest.raises(BackupError, match=words):
-            await engine.restore(tmp_path / name, None, never)
+            await engine.restore(tmp_path / name, None, NEVER)
         assert names_in(tmp_path) == before
     assert await ids(engine) == [1]
 
@@ -334,7 +320,7 @@ async def test_a_backup_of_another_page_size_is_restored(engine: SqliteEngine) -
     raw.execute("VACUUM")
     raw.close()
     await add(engine, 2)
-    await engine.restore(target, None, nothing)
+    await engine.restore(target, None, NOTHING)
     assert await ids(engine) == [1]
     assert await scalar(engine.reader, "PRAGMA page_size") == 4096
 
@@ -342,7 +328,7 @@ async def test_a_backup_of_another_page_size_is_restored(engine: SqliteEngine) -
 async def test_a_live_copy_with_a_log_is_a_backup_too(engine: SqliteEngine, tmp_path: Path) -> None:
     source = await new_engine(tmp_path / "source" / "cluster.db")
     await add(source, 5)  # still in its log
-    await engine.restore(source.path, None, nothing)
+    await engine.restore(source.path, None, NOTHING)
     assert await ids(engine) == [5]
     assert await ids(source) == [5]
     await source.close()
@@ -354,9 +340,9 @@ async def test_a_restore_waits_for_writers_a_bounded_time(other: SqliteEngine, t
     async with AsyncSession(other.writer) as holding:
         await other.begin(holding)
         with pytest.raises(BusyError):
-            await engine.restore(target, None, nothing)
+            await engine.restore(target, None, NOTHING)
         patient = SqliteEngine(other.path, OPTIONS)
-        restoring = asyncio.create_task(patient.restore(target, None, nothing))
+        restoring = asyncio.create_task(patient.restore(target, None, NOTHING))
         await asyncio.wait({restoring}, timeout=0.3)
         assert not restoring.done()
         await holding.rollback()
@@ -374,10 +360,10 @@ async def test_a_cancelled_restore_is_all_or_nothing(engine: SqliteEngine, tmp_p
     chance = random.Random(5)
     steps: list[int] = []
     for _ in range(12):
-        await engine.restore(target, None, nothing)
+        await engine.restore(target, None, NOTHING)
         assert await ids(engine) == [1]
         wanted = chance.randrange(1, 130)
-        running = asyncio.create_task(engine.restore(big, lambda done, _: steps.append(done), nothing))
+        running = asyncio.create_task(engine.restore(big, lambda done, _: steps.append(done), NOTHING))
         hit = await cancelled_at(running, steps, wanted)
         assert len(await ids(engine)) == 1 if hit and wanted < 60 else len(await ids(engine)) in {1, 9}
         assert lock_is_free(engine.path)
@@ -396,7 +382,7 @@ async def test_writers_never_see_half_a_restore(engine: SqliteEngine, other: Sql
             seen.add(tuple(await ids(other)))
 
     reading = asyncio.create_task(keep_reading())
-    await engine.restore(target, None, nothing)
+    await engine.restore(target, None, NOTHING)
     stop.set()
     await reading
     seen.add(tuple(await ids(other)))
@@ -420,7 +406,7 @@ raw.close()
     )
     assert process.stdout is not None
     assert await process.stdout.readline() == b"2\n"
-    await engine.restore(target, None, nothing)
+    await engine.restore(target, None, NOTHING)
     out, _ = await process.communicate(b"\n")
     assert out == b"1 ok\n"
 
@@ -429,7 +415,7 @@ async def test_a_database_that_is_damaged_inside_can_be_restored_in_place(engine
     target = await backed_up(engine, 1)
     await damage(engine)
     assert await engine.check() != []
-    await engine.restore(target, None, nothing)
+    await engine.restore(target, None, NOTHING)
     assert await engine.check() == []
     assert await ids(engine) == [1]
 
@@ -442,10 +428,10 @@ async def test_what_is_no_database_must_be_moved_away_first(
     broken = SqliteEngine(tmp_path / "broken.db", OPTIONS)
     broken.path.write_bytes(content)
     with pytest.raises(BackupError, match="move it away while nothing uses it"):
-        await broken.restore(target, None, never)
+        await broken.restore(target, None, NEVER)
     assert broken.path.read_bytes() == content
     broken.path.rename(tmp_path / "away")
-    await broken.restore(target, None, nothing)
+    await broken.restore(target, None, NOTHING)
     assert await ids(broken) == [1]
     await broken.close()
 
@@ -457,11 +443,11 @@ def fail(done: int, total: int) -> None:
 async def test_a_restore_reports_its_progress(engine: SqliteEngine) -> None:
     target = await backed_up(engine, 1)
     reports: list[tuple[int, int]] = []
-    await engine.restore(target, lambda done, total: reports.append((done, total)), nothing)
+    await engine.restore(target, lambda done, total: reports.append((done, total)), NOTHING)
     assert reports == sorted(reports)
     assert reports[-1][0] == reports[-1][1]
     with pytest.raises(ZeroDivisionError):
-        await engine.restore(target, fail, nothing)
+        await engine.restore(target, fail, NOTHING)
     assert await ids(engine) == [1]
 
 
@@ -559,4 +545,4 @@ async def test_a_restore_over_orphans_is_refused(engine: SqliteEngine) -> None:
     raw.commit()
     raw.close()
     with pytest.raises(DatabaseError, match="would refer to rows that are not there"):
-        await engine.restore(target, None, nothing)
+        await engine.restore(target, None, NOTHING)

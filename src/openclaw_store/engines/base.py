@@ -10,7 +10,8 @@ import msgspec
 from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Executable, Select, Update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from openclaw_store.errors import StoreError
+from openclaw_store.domain import checks
+from openclaw_store.errors import ConfigurationError, StoreError, ValidationError
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Told of progress: units done so far, units in all."""
@@ -24,12 +25,23 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
             flushes at checkpoints only and is faster; it survives a killed process, but a power cut may lose the
             last acknowledged commits (in a simulation 62 of 150 power cuts did). Neither corrupts the file.
         lock_timeout: seconds to wait for a database that somebody else has locked, before ``BusyError``.
-        readers: how many connections read beside the writer.
+        readers: how many connections read beside the writer; on a server also how many write.
     """
 
     synchronous: Literal["full", "normal"] = "full"
     lock_timeout: float = 10.0
     readers: int = 4
+
+
+def check_options(options: EngineOptions) -> None:
+    """Raise ConfigurationError when an option cannot work."""
+    if options.synchronous not in ("full", "normal"):
+        raise ConfigurationError(f"synchronous is {checks.shown(options.synchronous)}; use 'full' or 'normal'")
+    try:
+        checks.number(options.lock_timeout, "lock_timeout", least=0, most=checks.MAX_SECONDS)
+        checks.whole(options.readers, "readers", least=1, most=1000)
+    except ValidationError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 class Failure(Enum):
@@ -54,12 +66,14 @@ class Engine(Protocol):
         upgrades_itself: whether ``initialize()`` may upgrade the schema unasked (only what is embedded).
         writer: for transactions that change something.
         reader: for transactions that only read; each sees one snapshot.
+        clock: the database's time in microseconds since 1970, where it can be given; tests replace it.
     """
 
     url: str
     upgrades_itself: bool
     writer: AsyncEngine
     reader: AsyncEngine
+    clock: Callable[[], int] | None
 
     def exists(self) -> bool:
         """Return whether there is something to open; True also where ``open()`` never creates anything."""
@@ -152,10 +166,10 @@ class Engine(Protocol):
         """Copy the database, as it is at one moment, to a new file while others go on reading and writing."""
         ...
 
-    async def restore(self, source: Path, progress: Progress | None, finish: Callable[[Connection], None]) -> None:
+    async def restore(self, source: Path, progress: Progress | None, finish: Executable) -> None:
         """Replace the content of the database by a backup, wholly or not at all.
 
-        ``finish`` runs on the restored content before anybody else can see it.
+        ``finish``, a statement without parameters, runs on the restored content before anybody else can see it.
         """
         ...
 

@@ -1,8 +1,10 @@
-"""Which engine an address asks for. This version opens SQLite only."""
+"""Which engine an address asks for."""
 
 import re
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -10,10 +12,17 @@ from sqlalchemy.exc import ArgumentError
 from openclaw_store.domain.checks import shown
 from openclaw_store.engines.base import Engine, EngineOptions
 from openclaw_store.engines.sqlite import SqliteEngine
-from openclaw_store.errors import ConfigurationError
+from openclaw_store.errors import ConfigurationError, MissingDependencyError
 
 _DRIVERS: Final = frozenset({"sqlite", "sqlite+aiosqlite"})
-_SERVERS: Final = frozenset({"postgresql", "postgres", "mysql", "mariadb"})
+_SERVERS: Final = {
+    "postgresql": ("postgresql", "postgresql+psycopg", "PostgresqlEngine"),
+    "postgres": ("postgresql", "postgresql+psycopg", "PostgresqlEngine"),
+    "postgresql+psycopg": ("postgresql", "postgresql+psycopg", "PostgresqlEngine"),
+    "postgresql+asyncpg": ("asyncpg", "postgresql+asyncpg", "PostgresqlEngine"),
+}
+"""For each scheme the extra that brings its driver, SQLAlchemy's name of it, and the engine."""
+
 _ALMOST_A_URL: Final = re.compile(r"(sqlite|file|postgres|postgresql|mysql|mariadb)(\+\w+)?:", re.IGNORECASE)
 _EXAMPLE: Final = "use a path such as './data/cluster.db' or a URL such as 'sqlite:///data/cluster.db'"
 _NEEDS_FILE: Final = (
@@ -25,14 +34,38 @@ def make_engine(address: str | Path | URL, options: EngineOptions = EngineOption
     """Return the engine of the database at ``address``; nothing is opened yet.
 
     Args:
-        address: a path, ``sqlite:///path``, ``sqlite+aiosqlite:///path``, or a SQLAlchemy URL. Relative paths start
-            at the present working folder.
+        address: a path, ``sqlite:///path``, ``postgresql://user@host/database`` (through psycopg),
+            ``postgresql+asyncpg://...``, or a SQLAlchemy URL. Relative paths start at the present working folder.
         options: how the database is opened.
 
     Raises:
         ConfigurationError: the address or an option cannot work. Its message holds no password.
+        MissingDependencyError: the driver is not installed; the message names the extra that brings it.
     """
+    url = address if isinstance(address, URL) else _parse(address) if _is_url(address) else None
+    if url is not None and url.drivername in _SERVERS:
+        return _server(url, options)
     return SqliteEngine(_path_of(address), options)
+
+
+def _is_url(address: object) -> TypeGuard[str]:
+    return isinstance(address, str) and "://" in address
+
+
+def _server(url: URL, options: EngineOptions) -> Engine:
+    extra, driver, name = _SERVERS[url.drivername]
+    if not url.database:
+        raise ConfigurationError("the address names no database; write it as 'postgresql://user@host/database'")
+    module = import_module(f"openclaw_store.engines.servers.{driver.partition('+')[0]}")
+    engine: Callable[[URL, EngineOptions], Engine] = getattr(module, name)
+    try:
+        return engine(url.set(drivername=driver), options)
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{driver.partition('+')[2]} is not installed: pip install 'openclaw-store[{extra}]'"
+        ) from error
+    except ArgumentError:
+        raise ConfigurationError("the address has a parameter that the driver does not take") from None
 
 
 def _path_of(address: object) -> Path:
@@ -60,9 +93,6 @@ def _parse(address: str) -> URL:
 
 def _file_of(url: URL) -> str:
     """Return the file that a URL names."""
-    backend = url.drivername.partition("+")[0]
-    if backend in _SERVERS:
-        raise ConfigurationError(f"this version opens SQLite databases only, not {backend}; {_EXAMPLE}")
     if url.drivername not in _DRIVERS:
         raise ConfigurationError(f"'{url.drivername}' is no database that this version knows; {_EXAMPLE}")
     if url.host or url.username or url.password or url.port:

@@ -14,15 +14,14 @@ from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Executab
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from openclaw_store.domain import checks
 from openclaw_store.domain.checks import moment_of
-from openclaw_store.engines.base import EngineOptions, Failure, Progress
+from openclaw_store.engines.base import EngineOptions, Failure, Progress, check_options
 from openclaw_store.engines.sqlite import backups, errors, maintenance, opening, pools, statements
 from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.opening import Recipe
 from openclaw_store.engines.sqlite.waiting import see_through
 from openclaw_store.engines.sqlite.watch import CommitWatch
-from openclaw_store.errors import ClosedError, ConfigurationError, StoreError, ValidationError
+from openclaw_store.errors import ClosedError, StoreError
 
 
 class SqliteEngine:
@@ -43,10 +42,10 @@ class SqliteEngine:
     upgrades_itself = True
 
     def __init__(self, path: Path, options: EngineOptions = EngineOptions()) -> None:  # noqa: B008  # frozen
-        _check(options)
+        check_options(options)
         self.path = path.resolve()
         self.url = f"sqlite:///{self.path}"
-        self.clock: Callable[[], int] = _host_clock
+        self.clock: Callable[[], int] | None = _host_clock
         self._options = options
         self._closed = False
         self._live: WeakSet[StoreConnection] = WeakSet()
@@ -122,7 +121,7 @@ class SqliteEngine:
 
     async def now(self, session: AsyncSession) -> datetime:  # noqa: ARG002  # other engines must ask the database
         """Return the database's time, in UTC: the host's."""
-        return moment_of(self.clock())
+        return moment_of(self.clock() if self.clock else _host_clock())
 
     def changed(self) -> bool | None:
         """Return whether anyone has committed since the last call; None at first, or when that cannot be told."""
@@ -198,7 +197,7 @@ class SqliteEngine:
             async with self._opened(self._recipe(wal=False, query_only=True)) as source:
                 await backups.backup(source, self.path, target, progress, self._options.lock_timeout)
 
-    async def restore(self, source: Path, progress: Progress | None, finish: Callable[[Connection], None]) -> None:
+    async def restore(self, source: Path, progress: Progress | None, finish: Executable) -> None:
         """Replace the content of the database by a backup, wholly or not at all, for every process that has it open.
 
         ``finish`` runs on a checked copy of the backup, in one transaction with foreign keys off, before the copy
@@ -208,12 +207,18 @@ class SqliteEngine:
             BackupError: the source is not a sound database of this library, or the database cannot take it.
             BusyError: the database stayed locked.
         """
+        def finishing(connection: Connection) -> None:
+            connection.execute(finish)
+
         with self._translating():
             staged = backups.Staged(source, self.path)
             with opening.creating(self.path):
                 async with staged:
                     await staged.fill(progress, self._options.lock_timeout)
-                    await self._alter(self._recipe(path=staged.path, wal=False, foreign_keys=False), finish)
+                    await self._alter(
+                        self._recipe(path=staged.path, wal=False, foreign_keys=False),
+                        lambda connection: connection.execute(finish),
+                    )
                     async with self._opened(self._recipe(synchronous="full")) as live:
                         await staged.become(live, progress, self._options.lock_timeout)
 
@@ -296,13 +301,3 @@ class SqliteEngine:
 
 def _host_clock() -> int:
     return time.time_ns() // 1000
-
-
-def _check(options: EngineOptions) -> None:
-    if options.synchronous not in ("full", "normal"):
-        raise ConfigurationError(f"synchronous is {checks.shown(options.synchronous)}; use 'full' or 'normal'")
-    try:
-        checks.number(options.lock_timeout, "lock_timeout", least=0, most=checks.MAX_SECONDS)
-        checks.whole(options.readers, "readers", least=1, most=1000)
-    except ValidationError as error:
-        raise ConfigurationError(str(error)) from error

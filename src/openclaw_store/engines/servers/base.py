@@ -1,0 +1,239 @@
+"""What database servers have in common: two pools on one address, the clock, and errors by their codes."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
+from typing import Any, ClassVar, Final
+
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    CursorResult,
+    Executable,
+    NullPool,
+    Select,
+    TextClause,
+    Update,
+)
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+
+from openclaw_store.domain.checks import moment_of
+from openclaw_store.engines.base import EngineOptions, Failure, check_options
+from openclaw_store.engines.servers.messages import ADVICE
+from openclaw_store.errors import ClosedError, StoreError
+
+_BEGAN: Final = "openclaw_store_began"
+
+
+class ServerEngine(ABC):
+    """A database on a server.
+
+    Transactions that write run at READ COMMITTED and lock the rows that they are about; those that only read see one
+    snapshot. A connection that breaks is replaced; its transaction is run again by whoever can (``Database.run``).
+
+    Attributes:
+        url: the address without password and parameters; fit for logs and errors.
+        upgrades_itself: false: others may use the database; upgrading takes a decision.
+        clock: None: the server's; tests give another one, in microseconds since 1970.
+    """
+
+    upgrades_itself = False
+    product: ClassVar[str]
+    time: ClassVar[TextClause]
+    """Gives the database's time, in whole microseconds since 1970."""
+
+    def __init__(self, url: URL, options: EngineOptions) -> None:
+        check_options(options)
+        self._address = url
+        self._options = options
+        self._open = False
+        self.clock: Callable[[], int] | None = None
+        self.url = url.set(query={}).render_as_string(hide_password=True)
+        self.writer = self._pool("READ COMMITTED")
+        self.reader = self._pool("REPEATABLE READ", **self.reading)
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """Execution options of connections that only read."""
+        return {}
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """What the driver is told when it connects."""
+        return {}
+
+    @abstractmethod
+    def code_of(self, error: BaseException) -> Failure:
+        """Return what kind of trouble a driver's own error is."""
+
+    @abstractmethod
+    async def prepare(self, connection: AsyncConnection) -> None:
+        """Set up a transaction that writes: how long it waits for locks."""
+
+    # Opening and closing
+
+    def exists(self) -> bool:
+        """Return True: a server's database is never created by opening it."""
+        return True
+
+    async def open(self, *, create: bool = True) -> None:  # noqa: ARG002  # a server's database is there or not
+        """Check that the server answers and is new enough.
+
+        Raises:
+            UnavailableError: it cannot be reached, or refuses the user or the database.
+            ConfigurationError: it is too old.
+        """
+        with self._translating():
+            async with self.reader.connect() as connection:
+                await self.check_version(connection)
+        self._open = True
+
+    @abstractmethod
+    async def check_version(self, connection: AsyncConnection) -> None:
+        """Raise ConfigurationError when the server is too old."""
+
+    async def close(self) -> None:
+        """Close every connection. May be called twice."""
+        self._open = False
+        await self.writer.dispose()
+        await self.reader.dispose()
+
+    # Transactions
+
+    async def begin(self, session: AsyncSession) -> None:
+        """Begin the transaction of a session on ``writer`` or ``reader``, and ask the server for its time.
+
+        Raises:
+            BusyError: no connection was to be had within ``lock_timeout`` seconds.
+            UnavailableError: the server cannot be reached.
+        """
+        with self._translating():
+            connection = await session.connection()
+            if session.bind is self.writer:
+                await self.prepare(connection)
+            session.info[_BEGAN] = self.clock() if self.clock else await connection.scalar(self.time)
+
+    async def now(self, session: AsyncSession) -> datetime:
+        """Return the server's time at the beginning of the session's transaction, in UTC."""
+        return moment_of(int(session.info[_BEGAN]))
+
+    def classify(self, error: BaseException) -> Failure:
+        """Return what kind of trouble ``error`` is."""
+        if isinstance(error, PoolTimeoutError | TimeoutError):
+            return Failure.BUSY
+        if isinstance(error, DBAPIError):
+            if error.connection_invalidated:
+                return Failure.DISCONNECT
+            return self.code_of(error.orig) if error.orig is not None else Failure.OTHER
+        if isinstance(error, OSError):
+            return Failure.DISCONNECT
+        return self.code_of(error)
+
+    def translate(self, error: BaseException) -> StoreError:
+        """Return the error of the tree that tells a user what ``error`` means."""
+        if isinstance(error, StoreError):
+            return error
+        kind, advice = ADVICE[self.classify(error)]
+        return kind(f"{self.url}: {advice} ({self._words_of(error)})")
+
+    def _words_of(self, error: BaseException) -> str:
+        """Return what may be shown of an error: a server's details, and SQLAlchemy's parameters, may quote a row."""
+        origin = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+        return f"{self.product}: {self.message_of(origin) or type(origin).__name__}"
+
+    @abstractmethod
+    def message_of(self, error: BaseException) -> str:
+        """Return the main line of a driver's error, without its details; empty when there is none."""
+
+    # Statements
+
+    def lock_rows(self, statement: Select[Any], *, passing_over: bool = False) -> Select[Any]:
+        """Return ``statement`` so that it locks what it finds."""
+        return statement.with_for_update(skip_locked=passing_over)
+
+    def lock_keys(self, statement: Select[Any]) -> Select[Any] | None:
+        """Return ``statement`` so that it locks the rows of the keys that it reads."""
+        return statement.with_for_update()
+
+    @abstractmethod
+    def incrementing(self, statement: Update, column: Column[int]) -> Executable:
+        """Return ``statement``, which updates one row, so that it also adds one to ``column``."""
+
+    @abstractmethod
+    def incremented(self, result: CursorResult[Any]) -> int:
+        """Return what an ``incrementing`` statement has made of its column."""
+
+    @abstractmethod
+    def insert_missing_into(self, table: Any) -> Executable:
+        """Return the statement that inserts a row unless its primary key is there."""
+
+    async def insert_missing(self, session: AsyncSession, table: Any, rows: Sequence[dict[str, Any]]) -> int:
+        """Insert those rows whose primary key is not there yet; return how many were inserted."""
+        statement, inserted = self.insert_missing_into(table), 0
+        with self._translating():
+            connection = await session.connection()
+            for row in rows:  # drivers cannot tell how many of many were new
+                inserted += (await connection.execute(statement, row)).rowcount
+        return inserted
+
+    # The database as a whole
+
+    def changed(self) -> bool | None:
+        """Return None: a server has to be asked."""
+        return None
+
+    async def migrate(self, work: Callable[[Connection], Any]) -> Any:
+        """Run ``work`` alone among those who change the schema; return its result."""
+        with self._translating():
+            async with self.alone() as connection:
+                return await connection.run_sync(work)
+
+    @asynccontextmanager
+    @abstractmethod
+    async def alone(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection whose transaction nobody else who migrates shares the time with."""
+        yield  # type: ignore[misc]
+
+    @asynccontextmanager
+    async def _by_itself(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection outside the pools, without a transaction."""
+        engine = create_async_engine(
+            self._address,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            hide_parameters=True,
+            connect_args=dict(self.arguments),
+        )
+        try:
+            async with engine.connect() as connection:
+                yield connection
+        finally:
+            await engine.dispose()
+
+    def _pool(self, isolation: str, **options: Any) -> AsyncEngine:
+        return create_async_engine(
+            self._address,
+            pool_size=self._options.readers,
+            max_overflow=0,
+            pool_timeout=self._options.lock_timeout,
+            pool_recycle=1800,
+            hide_parameters=True,  # they would be shown in every traceback
+            connect_args=dict(self.arguments),
+            execution_options={"isolation_level": isolation, **options},
+        )
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise ClosedError(f"{self.url}: the database is closed; open it first")
+
+    @contextmanager
+    def _translating(self) -> Iterator[None]:
+        """Turn the driver's errors into errors of the tree."""
+        try:
+            yield
+        except (SQLAlchemyError, OSError) as error:
+            raise self.translate(error) from error

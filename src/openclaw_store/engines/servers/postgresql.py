@@ -1,0 +1,225 @@
+"""PostgreSQL as the store's engine, through psycopg or asyncpg. Safe behind PgBouncer in transaction mode."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    CursorResult,
+    Executable,
+    Integer,
+    Select,
+    String,
+    Table,
+    Update,
+    any_,
+    bindparam,
+    column,
+    func,
+    select,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from openclaw_store.engines.base import Failure
+from openclaw_store.engines.servers.base import ServerEngine
+from openclaw_store.errors import ConfigurationError
+from openclaw_store.models import Base, TaskModel
+
+_OLDEST: Final = 140_000
+_MIGRATING: Final = 0x6F70656E636C6177  # "openclaw": the advisory lock of whoever changes the schema
+_TABLES: Final = tuple(Base.metadata.tables)
+_OPERATIONAL: Final = frozenset({"OperationalError", "InterfaceError", "ConnectionError"})
+_CLASSES: Final = {
+    "08": Failure.DISCONNECT,
+    "22": Failure.OTHER,
+    "23": Failure.CONSTRAINT,
+    "28": Failure.DISCONNECT,  # not let in
+    "3D": Failure.DISCONNECT,  # there is no such database
+    "53": Failure.BUSY,  # out of connections or memory
+    "58": Failure.STORAGE,
+    "XX": Failure.CORRUPT,
+}
+_CODES: Final = {
+    "40001": Failure.CONFLICT,
+    "40P01": Failure.CONFLICT,
+    "55P03": Failure.BUSY,
+    "57014": Failure.BUSY,
+    "25006": Failure.READ_ONLY,
+    "53100": Failure.FULL,
+    "57P01": Failure.DISCONNECT,
+    "57P02": Failure.DISCONNECT,
+    "57P03": Failure.DISCONNECT,
+    "57P05": Failure.DISCONNECT,
+    "XX000": Failure.OTHER,
+}
+
+
+class PostgresqlEngine(ServerEngine):
+    """A database on a PostgreSQL server."""
+
+    product = "PostgreSQL"
+    time = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """Execution options of connections that only read."""
+        return {"postgresql_readonly": True}
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """Turn off what PgBouncer cannot carry over from one transaction to the next: prepared statements."""
+        if self._address.get_driver_name() == "asyncpg":
+            return {"statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
+        return {"prepare_threshold": None}
+
+    def code_of(self, error: BaseException) -> Failure:
+        """Return what kind of trouble an error is, by its SQLSTATE."""
+        state: str | None = getattr(error, "sqlstate", None)
+        if state is None:
+            cause = error.__cause__
+            state = getattr(cause, "sqlstate", None)
+        if not state:
+            # Neither driver gives a code when it was not the server that spoke.
+            return Failure.DISCONNECT if _is_operational(error) else Failure.OTHER
+        return _CODES.get(state) or _CLASSES.get(state[:2], Failure.OTHER)
+
+    def message_of(self, error: BaseException) -> str:
+        """Return the server's main line; the line of detail, which may quote a row, is another."""
+        diagnosis = getattr(error, "diag", None)  # psycopg
+        told = getattr(diagnosis, "message_primary", None) or getattr(error.__cause__, "message", None)  # asyncpg
+        return str(told or error).partition("\n")[0]
+
+    async def check_version(self, connection: AsyncConnection) -> None:
+        """Raise ConfigurationError when the server is too old."""
+        found = int(await connection.scalar(text("SHOW server_version_num")))
+        if found < _OLDEST:
+            raise ConfigurationError(f"{self.url}: PostgreSQL {found // 10_000} is too old; 14 or newer is needed")
+
+    async def prepare(self, connection: AsyncConnection) -> None:
+        """Bound the waiting for locks, for this transaction alone."""
+        milliseconds = max(1, round(self._options.lock_timeout * 1000))
+        await connection.execute(_SET_LOCK_TIMEOUT, {"timeout": f"{milliseconds}ms"})
+
+    # Statements
+
+    def any_of(self, column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
+        """Return the condition that ``column`` is one of a list, bound as one array."""
+        kind = BigInteger if isinstance(column.type, Integer) else String
+        return column == any_(bindparam(parameter, type_=ARRAY(kind)))
+
+    def bind_list(self, values: Sequence[Any]) -> list[Any]:
+        """Return a list of strings or integers as it is bound to an ``any_of`` parameter."""
+        return list(values)
+
+    def queue_heads(
+        self, cluster_id: int, requirements: Sequence[int], limit: int
+    ) -> tuple[Select[Any], dict[str, Any]]:
+        """Return what reads the first ``limit`` tasks of each requirement from the queue's index alone."""
+        return _QUEUE_HEADS, {"cluster_id": cluster_id, "requirements": list(requirements), "limit": limit}
+
+    def incrementing(self, statement: Update, column: Column[int]) -> Executable:
+        """Return ``statement``, which updates one row, so that it also adds one to ``column`` and tells the sum."""
+        return _incrementing(statement, column)
+
+    def incremented(self, result: CursorResult[Any]) -> int:
+        """Return what an ``incrementing`` statement has made of its column."""
+        value: int = result.scalar_one()
+        return value
+
+    def insert_missing_into(self, table: Table) -> Executable:
+        """Return the statement that inserts a row unless its primary key is there."""
+        return insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key.columns))
+
+    # The database as a whole
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[AsyncConnection]:
+        """Give a connection in a transaction that holds the lock of whoever changes the schema."""
+        async with self.writer.begin() as connection:
+            await self.prepare(connection)
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
+            yield connection
+
+    async def vacuum(self) -> None:
+        """Give unused space back to the tables, and refresh the planner's statistics."""
+        with self._translating():
+            async with self._by_itself() as connection:
+                for table in _TABLES:
+                    await connection.exec_driver_sql(f"VACUUM (ANALYZE) {table}")
+
+    async def check(self) -> list[str]:
+        """Return the constraints that are not valid; the server's own checksums guard its files."""
+        with self._translating():
+            async with self.reader.connect() as connection:
+                found = await connection.execute(_NOT_VALID)
+                return [f"{row.kind} {row.name} of table {row.of_table} is not valid" for row in found]
+
+    async def sizes(self) -> dict[str, int]:
+        """Return bytes: ``db_size`` of our tables with their indexes, ``database_size`` of the whole database."""
+        with self._translating():
+            async with self.reader.connect() as connection:
+                row = (await connection.execute(_SIZES, {"tables": list(_TABLES)})).one()
+        return {"db_size": int(row.db_size), "database_size": int(row.database_size)}
+
+    async def facts(self) -> dict[str, str | int]:
+        """Return what an operator should know of the database."""
+        with self._translating():
+            async with self.reader.connect() as connection:
+                version = await connection.scalar(text("SHOW server_version"))
+                commit = await connection.scalar(text("SHOW synchronous_commit"))
+        return {"database": f"PostgreSQL {version}", "synchronous": f"synchronous_commit={commit}"}
+
+
+_SET_LOCK_TIMEOUT: Final = text("SELECT set_config('lock_timeout', :timeout, true)")
+_NOT_VALID: Final = text(
+    "SELECT 'constraint' AS kind, conname AS name, conrelid::regclass::text AS of_table FROM pg_constraint"
+    " WHERE NOT convalidated AND connamespace = current_schema()::regnamespace"
+    " UNION ALL SELECT 'index', indexrelid::regclass::text, indrelid::regclass::text FROM pg_index"
+    " JOIN pg_class ON pg_class.oid = indrelid WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace"
+)
+_SIZES: Final = text(
+    "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS db_size,"
+    " pg_database_size(current_database()) AS database_size FROM unnest(CAST(:tables AS text[])) AS name"
+)
+
+
+def _queue_heads() -> Select[Any]:
+    """Return the best ``limit`` entries of each queue: a look into the index for each, and no further."""
+    queue = TaskModel.__table__.alias("queue")
+    wanted = func.unnest(bindparam("requirements", type_=ARRAY(BigInteger))).table_valued(
+        column("value", BigInteger), name="wanted"
+    )
+    wanted = wanted.render_derived()
+    best = (
+        select(queue.c.queue_rank, queue.c.task_id)
+        .where(
+            queue.c.cluster_id == bindparam("cluster_id", type_=Integer),
+            queue.c.requirement_id == wanted.c.value,
+            queue.c.queue_rank.is_not(None),
+        )
+        .order_by(queue.c.queue_rank, queue.c.task_id)
+        .limit(bindparam("limit", type_=Integer))
+        .lateral("best")
+    )
+    return select(wanted.c.value.label("requirement_id"), best.c.queue_rank, best.c.task_id).select_from(
+        wanted.join(best, true())
+    )
+
+
+_QUEUE_HEADS: Final = _queue_heads()
+
+
+@cache
+def _incrementing(statement: Update, column: Column[int]) -> Executable:
+    return statement.values({column: column + 1}).returning(column)
+
+
+def _is_operational(error: BaseException) -> bool:
+    return not _OPERATIONAL.isdisjoint(kind.__name__ for kind in type(error).__mro__)

@@ -1,28 +1,33 @@
-"""What all tests share: a scratch store in a temporary folder, whose clock the test moves."""
+"""What all tests share: scratch databases on every engine, and a store whose clock the test moves."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from openclaw_store import Database, Policy, UnitOfWork
 from openclaw_store.domain.change import Commit
-from openclaw_store.engines import SqliteEngine
 from openclaw_store.testing import ScratchStore
+from servers import Servers, run_apart
+
+ENGINES: Final = ("sqlite", "postgresql", "postgresql+asyncpg")
+_SERVERS: Final = Servers()
 
 
 class Store(ScratchStore):
     """A scratch store whose clock stands still until a test moves it, and that keeps what was committed."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(Database(path), frozen=True)
-        assert isinstance(self.database.engine, SqliteEngine)
+    def __init__(self, address: str) -> None:
+        super().__init__(Database(address), frozen=True)
+        self.address = address
         self.engine = self.database.engine
         self.commits: list[Commit] = []
         self.database.follow(self.commits.append)
 
     @property
     def now(self) -> int:
+        assert self.engine.clock is not None
         return self.engine.clock()
 
     @property
@@ -37,9 +42,32 @@ class Store(ScratchStore):
         return self.database.unit_of_work()
 
 
+@pytest.fixture(params=ENGINES)
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a scratch database, on each engine in turn."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "cluster.db")
+        return
+    server = _SERVERS.get(request.param.partition("+")[0])
+    if server is None:
+        pytest.skip(f"no server for {request.param}")
+    made = run_apart(server.make(request.param))
+    yield made
+    run_apart(server.drop(made))
+
+
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = Store(tmp_path / "cluster.db")
+async def store(address: str) -> AsyncIterator[Store]:
+    opened = Store(address)
     await opened.database.initialize()
     yield opened
     await opened.database.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for hint in _SERVERS.missing():
+        terminalreporter.write_line(f"NOT TESTED for want of a server - {hint}", red=True, bold=True)
+
+
+def pytest_unconfigure() -> None:
+    _SERVERS.close()

@@ -13,7 +13,6 @@ from typing import Any
 from sqlalchemy import Connection, event
 
 from openclaw_store.database import Database
-from openclaw_store.engines import SqliteEngine
 from openclaw_store.state import StateManager
 
 _START = 1_700_000_000.0
@@ -30,7 +29,7 @@ class Fate(Enum):
 
 
 class ScratchStore:
-    """A store in a temporary folder.
+    """A store whose time and whose commits are in the test's hands.
 
     Attributes:
         database: the open database.
@@ -42,10 +41,8 @@ class ScratchStore:
         self._moved = 0.0
         self._frozen = frozen
         self._fates: deque[Fate] = deque()
-        engine = database.engine
-        assert isinstance(engine, SqliteEngine)  # noqa: S101 - scratch_store() opened a file
-        engine.clock = lambda: round((_START + self.clock()) * 1e6)
-        event.listen(engine.writer.sync_engine, "commit", self._decide)
+        database.engine.clock = lambda: round((_START + self.clock()) * 1e6)
+        event.listen(database.engine.writer.sync_engine, "commit", self._decide)
 
     def clock(self) -> float:
         """Return the seconds since the store was made, moved time included; for ``StateManager(clock=...)``."""

@@ -86,13 +86,15 @@ async def test_a_restore_repeats_no_attempt_of_the_future_that_it_undoes(store: 
         assert await uow.changes.audit() == []
 
 
-async def test_what_another_process_stored_after_a_restore_is_claimed_here(store: Store, tmp_path: Path) -> None:
+async def test_what_another_process_stored_after_a_restore_is_claimed_here(
+    store: Store, address: str, tmp_path: Path
+) -> None:
     from openclaw_store import Database
 
     async with store.unit() as uow:
         await uow.nodes.register(node("a", skills=("x", "y", "z"), slots=9))
         await uow.tasks.create(task("x", required_skills=["x"]))
-    async with Database(store.engine.path) as other:
+    async with Database(store.address) as other:
         await other.backup(tmp_path / "backup.db")
         async with store.unit() as uow:
             await uow.tasks.create(task("y", required_skills=["y"]))

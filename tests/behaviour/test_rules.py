@@ -2,7 +2,6 @@
 
 import asyncio
 from itertools import product
-from pathlib import Path
 
 import pytest
 
@@ -95,8 +94,8 @@ async def test_a_sweep_does_not_take_a_newer_attempt_away(store: Store) -> None:
     assert (held.assigned_node, held.attempt, held.status) == ("b", 2, TaskStatus.SCHEDULED)
 
 
-async def test_two_coordinators_that_claim_for_one_node_share_its_slots(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as one, StateManager(Database(tmp_path / "c.db")) as two:
+async def test_two_coordinators_that_claim_for_one_node_share_its_slots(address: str) -> None:
+    async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
         await one.add_node(node(slots=3))
         await one.add_tasks([task(f"t{number}") for number in range(20)])
         claims = await asyncio.gather(*(manager.claim_tasks("n1", 2) for manager in (one, two) * 5))
@@ -107,11 +106,11 @@ async def test_two_coordinators_that_claim_for_one_node_share_its_slots(tmp_path
 
 
 async def test_everything_works_a_little_later_when_every_hint_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
-        StateManager(Database(tmp_path / "c.db")) as one,
-        StateManager(Database(tmp_path / "c.db"), auto_sync_interval=0.1) as two,
+        StateManager(Database(address)) as one,
+        StateManager(Database(address), auto_sync_interval=0.1) as two,
     ):
         monkeypatch.setattr(two._database.engine, "changed", lambda: False)
         watch = two.watch()

@@ -22,8 +22,8 @@ from openclaw_store.errors import (
 from openclaw_store.repositories import ChangeRepository, ClusterHead
 
 
-async def test_the_snippet_of_the_design_runs(tmp_path: Path) -> None:
-    db = Database(tmp_path / "cluster.db")
+async def test_the_snippet_of_the_design_runs(address: str) -> None:
+    db = Database(address)
     state_manager = StateManager(db, auto_sync_interval=30)
     await state_manager.initialize()
     await state_manager.add_node(
@@ -47,8 +47,8 @@ async def test_the_snippet_of_the_design_runs(tmp_path: Path) -> None:
         await state_manager.get_state()
 
 
-async def test_many_callers_share_commits_and_each_gets_its_own_answer(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+async def test_many_callers_share_commits_and_each_gets_its_own_answer(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
         await manager.add_node(node(slots=100))
         names = [f"t{number}" for number in range(200)] + ["t0"]
         answers = await asyncio.gather(*(manager.add_task(task(name)) for name in names), return_exceptions=True)
@@ -65,8 +65,8 @@ async def test_many_callers_share_commits_and_each_gets_its_own_answer(tmp_path:
         await manager.verify()
 
 
-async def test_two_coordinators_see_each_others_commits(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as one, StateManager(Database(tmp_path / "c.db")) as two:
+async def test_two_coordinators_see_each_others_commits(address: str) -> None:
+    async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
         await one.add_node(node(skills=("gpu",)))
         await one.add_tasks([task("a"), task("b", required_skills=["gpu"])])
         async with asyncio.timeout(5):
@@ -82,8 +82,8 @@ async def test_two_coordinators_see_each_others_commits(tmp_path: Path) -> None:
         await two.verify()
 
 
-async def test_a_restored_database_is_noticed(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager, Database(tmp_path / "c.db") as other:
+async def test_a_restored_database_is_noticed(address: str, tmp_path: Path) -> None:
+    async with StateManager(Database(address)) as manager, Database(address) as other:
         await manager.add_task(task("a"))
         await other.backup(tmp_path / "backup.db")
         await manager.add_task(task("b"))
@@ -94,8 +94,8 @@ async def test_a_restored_database_is_noticed(tmp_path: Path) -> None:
         await manager.verify()
 
 
-async def test_one_bad_call_spoils_none_of_the_others(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+async def test_one_bad_call_spoils_none_of_the_others(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
         answers = await asyncio.gather(
             manager.add_task(task("a")),
             manager.assign_tasks([7]),  # type: ignore[list-item]  # what a careless caller passes
@@ -124,8 +124,8 @@ async def test_a_delayed_task_is_pending_once_its_time_has_come(store: Store) ->
         assert [one.task_id for one in await manager.get_pending_tasks()] == ["a"]
 
 
-async def test_a_commit_during_a_poll_is_no_rewritten_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+async def test_a_commit_during_a_poll_is_no_rewritten_history(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with StateManager(Database(address)) as manager:
         await manager.add_task(task("a"))
         read_head = ChangeRepository.head
         meanwhile = [task("b")]
@@ -144,8 +144,8 @@ async def test_a_commit_during_a_poll_is_no_rewritten_history(tmp_path: Path, mo
         await manager.verify()
 
 
-async def test_a_write_is_in_the_snapshot_when_it_returns(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as one, StateManager(Database(tmp_path / "c.db")) as two:
+async def test_a_write_is_in_the_snapshot_when_it_returns(address: str) -> None:
+    async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
 
         async def submit(manager: StateManager, name: str) -> None:
             for number in range(20):
@@ -159,8 +159,8 @@ async def test_a_write_is_in_the_snapshot_when_it_returns(tmp_path: Path) -> Non
         await one.verify()
 
 
-async def test_a_write_behind_another_process_is_in_the_snapshot_when_it_returns(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as one, Database(tmp_path / "c.db") as other:
+async def test_a_write_behind_another_process_is_in_the_snapshot_when_it_returns(address: str) -> None:
+    async with StateManager(Database(address)) as one, Database(address) as other:
         feed = one._following
         assert feed._task is not None
         feed._task.cancel()  # nothing polls by itself now
@@ -169,8 +169,8 @@ async def test_a_write_behind_another_process_is_in_the_snapshot_when_it_returns
         assert sorted((await one.get_state()).tasks) == ["ours", "theirs"]
 
 
-async def test_reads_come_from_the_snapshot_in_a_fixed_order(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+async def test_reads_come_from_the_snapshot_in_a_fixed_order(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
         assert manager.is_initialized
         await manager.initialize()
         for name, skills in (("b", ("gpu",)), ("a", ("gpu", "python")), ("c", ("python",))):
@@ -189,8 +189,8 @@ async def test_reads_come_from_the_snapshot_in_a_fixed_order(tmp_path: Path) -> 
             await manager.get_node("none")
 
 
-async def test_what_is_described_anew_is_in_the_snapshot(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+async def test_what_is_described_anew_is_in_the_snapshot(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
         stored = await manager.add_node(node("a", skills=("gpu",)))
         await manager.update_node(stored.replace(available_skills=["python", "docker"], hostname="h"))
         assert await manager.find_nodes_by_skill("gpu") == []
@@ -207,8 +207,8 @@ async def test_what_is_described_anew_is_in_the_snapshot(tmp_path: Path) -> None
         await manager.verify()
 
 
-async def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = Database(tmp_path / "c.db")
+async def test_a_start_that_fails_leaves_nothing_open(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(address)
     manager = StateManager(database)
 
     async def fail(changes: ChangeRepository) -> ClusterHead:
@@ -229,8 +229,8 @@ async def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path, monkeypatc
         await manager.add_task(task("a"))
 
 
-async def test_a_poll_that_fails_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as one, StateManager(Database(tmp_path / "c.db")) as two:
+async def test_a_poll_that_fails_is_repeated(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
         read_head = ChangeRepository.head
         failures: list[Exception] = [DatabaseError("for once"), RuntimeError("a bug")]
 

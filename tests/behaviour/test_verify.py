@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -13,8 +12,8 @@ from openclaw_store.errors import VerificationError
 
 
 @pytest.fixture
-async def manager(tmp_path: Path) -> AsyncIterator[StateManager]:
-    async with StateManager(Database(tmp_path / "c.db")) as opened:
+async def manager(address: str) -> AsyncIterator[StateManager]:
+    async with StateManager(Database(address)) as opened:
         await opened.add_node(node(slots=2))
         await opened.add_tasks([task("a"), task("b"), task("c"), task("d")])
         await opened.claim_tasks("n1", 2, start=True)

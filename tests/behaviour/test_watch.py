@@ -32,18 +32,18 @@ async def write(manager: StateManager, prefix: str, count: int) -> None:
         await manager.add_tasks([task(f"{prefix}{number}a"), task(f"{prefix}{number}b")])
 
 
-async def test_every_change_comes_once_and_in_order_from_wherever_it_was_written(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as one, StateManager(Database(tmp_path / "c.db")) as two:
+async def test_every_change_comes_once_and_in_order_from_wherever_it_was_written(address: str) -> None:
+    async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
         watch = one.watch()
         await asyncio.gather(write(one, "x", 20), write(two, "y", 20))
         seen = await take(watch, 80)
-        async with Database(tmp_path / "c.db") as database:
+        async with Database(address) as database:
             assert seen == await everything(database)
         assert watch.revision == seen[-1].revision == one.version
 
 
-async def test_a_change_is_in_the_snapshot_when_it_is_seen(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as one, StateManager(Database(tmp_path / "c.db")) as two:
+async def test_a_change_is_in_the_snapshot_when_it_is_seen(address: str) -> None:
+    async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
         watch = two.watch()
         writing = asyncio.ensure_future(write(one, "x", 20))
         for change in await take(watch, 40):
@@ -52,29 +52,29 @@ async def test_a_change_is_in_the_snapshot_when_it_is_seen(tmp_path: Path) -> No
         await writing
 
 
-async def test_the_bookmark_moves_with_whole_revisions_only(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+async def test_the_bookmark_moves_with_whole_revisions_only(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
         watch = manager.watch()
         await manager.add_tasks([task("a"), task("b")])
         await manager.add_task(task("c"))
         assert [((await anext(watch)).entity_id, watch.revision) for _ in range(3)] == [("a", 0), ("b", 1), ("c", 2)]
 
 
-async def test_watching_goes_on_from_a_bookmark_after_a_restart(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+async def test_watching_goes_on_from_a_bookmark_after_a_restart(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
         await manager.add_tasks([task("a"), task("b")])
         await manager.add_task(task("c"))
         bookmark = manager.version
         await manager.add_task(task("d"))
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+    async with StateManager(Database(address)) as manager:
         assert [change.entity_id for change in await take(manager.watch(since=0), 4)] == ["a", "b", "c", "d"]
         watch = manager.watch(since=bookmark)
         await manager.add_task(task("e"))
         assert [change.entity_id for change in await take(watch, 2)] == ["d", "e"]
 
 
-async def test_a_cancelled_wait_loses_nothing(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+async def test_a_cancelled_wait_loses_nothing(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
         watch = manager.watch()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
@@ -84,10 +84,10 @@ async def test_a_cancelled_wait_loses_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_slow_observer_reads_the_history_and_misses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recent, "_KEPT", 5)
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+    async with StateManager(Database(address)) as manager:
         slow, quick = manager.watch(), manager.watch()
         await write(manager, "x", 5)
         assert manager._following._recent.after(0) is None
@@ -99,10 +99,10 @@ async def test_a_slow_observer_reads_the_history_and_misses_nothing(
 
 
 async def test_an_observer_behind_the_compacted_history_is_told_to_resync(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recent, "_KEPT", 2)
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+    async with StateManager(Database(address)) as manager:
         watch = manager.watch()
         await write(manager, "x", 10)
         await manager._database.compact_history(keep_revisions=2, keep_seconds=0)
@@ -112,8 +112,8 @@ async def test_an_observer_behind_the_compacted_history_is_told_to_resync(
         await manager.verify()
 
 
-async def test_an_observer_of_a_restored_database_is_told_to_resync(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager, Database(tmp_path / "c.db") as other:
+async def test_an_observer_of_a_restored_database_is_told_to_resync(address: str, tmp_path: Path) -> None:
+    async with StateManager(Database(address)) as manager, Database(address) as other:
         await write(manager, "x", 1)
         await other.backup(tmp_path / "backup.db")
         await write(manager, "y", 2)
@@ -126,8 +126,8 @@ async def test_an_observer_of_a_restored_database_is_told_to_resync(tmp_path: Pa
         assert len(await take(manager.watch(since=1), 6)) == 6
 
 
-async def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+async def test_a_place_that_cannot_be_is_refused(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
         with pytest.raises(ResyncRequiredError):
             await take(manager.watch(since=7), 1)
         for since in (-1, 1.5, "1", True):
@@ -135,8 +135,8 @@ async def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
                 manager.watch(since=since)  # type: ignore[arg-type]
 
 
-async def test_shutting_down_ends_every_watch(tmp_path: Path) -> None:
-    manager = StateManager(Database(tmp_path / "c.db"))
+async def test_shutting_down_ends_every_watch(address: str) -> None:
+    manager = StateManager(Database(address))
     await manager.initialize()
     waiting = asyncio.ensure_future(anext(manager.watch()))
     there = asyncio.ensure_future(manager.wait_for(5))
@@ -150,9 +150,9 @@ async def test_shutting_down_ends_every_watch(tmp_path: Path) -> None:
         manager.watch()
 
 
-async def test_an_observer_that_never_comes_back_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_observer_that_never_comes_back_costs_nothing(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent, "_KEPT", 10)
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+    async with StateManager(Database(address)) as manager:
         watches = [manager.watch() for _ in range(50)]
         await write(manager, "x", 20)
         assert all(not watch._page for watch in watches)
@@ -183,8 +183,8 @@ def revisions(changes: Sequence[Change] | None) -> list[int]:
     return [change.revision for change in changes or ()]
 
 
-async def test_a_node_that_goes_takes_one_revision_with_its_tasks(tmp_path: Path) -> None:
-    async with StateManager(Database(tmp_path / "c.db")) as manager:
+async def test_a_node_that_goes_takes_one_revision_with_its_tasks(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
         await manager.add_node(node())
         await manager.add_task(task("a"))
         await manager.claim_tasks("n1")

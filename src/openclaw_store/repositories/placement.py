@@ -46,7 +46,9 @@ _WAKE: Final = (
     update(TASKS)
     .where(_MINE, TASKS.c.status == TaskStatus.PENDING)
     .values(
-        queue_rank=type_coerce(TASKS.c.submitted_at, BigInteger) + TASKS.c.priority * bindparam("quantum"), due_at=None
+        queue_rank=type_coerce(TASKS.c.submitted_at, BigInteger)
+        + TASKS.c.priority * bindparam("quantum", type_=BigInteger),
+        due_at=None,
     )
 )
 _STORED: Final = select(CLUSTERS.c.epoch, CLUSTERS.c.requirement_count).where(

@@ -207,6 +207,7 @@ class SqliteEngine:
             BackupError: the source is not a sound database of this library, or the database cannot take it.
             BusyError: the database stayed locked.
         """
+
         def finishing(connection: Connection) -> None:
             connection.execute(finish)
 

@@ -36,6 +36,7 @@ _ZERO_COLUMNS: Final = tuple(
     if column.name not in {"cluster_id", "name", "created_at", "configuration", "epoch", "changed_at"}
 )
 _FENCE_START: Final = 1_577_836_800  # 2020: seconds since then fit an attempt, 31 bits, for sixty years
+_FENCE_STEP: Final = 10_000
 _log = structlog.get_logger("openclaw_store")
 
 
@@ -198,7 +199,8 @@ class Database:
 
         The database gets a new epoch, by which caches notice. Raises BackupError, and then nothing has changed.
         """
-        await self.engine.restore(_path_of(path), _progress_of(progress), _begin_epoch())
+        source, watcher = _path_of(path), _progress_of(progress)
+        await self.engine.restore(source, watcher, _begin_epoch(await self._highest_fence()))
         self._catalogue.forget()
         if self._cluster_id is not None:
             await migrations.upgrade(self.engine)
@@ -269,6 +271,16 @@ class Database:
         for follower in list(self._followers):
             follower(commit)
 
+    async def _highest_fence(self) -> int:
+        """Return the highest fence in the database as it is; 0 where there is none, or none that can be read."""
+        if not self.engine.exists():
+            return 0
+        try:
+            async with self.engine.reader.connect() as connection:
+                return (await connection.scalar(select(func.max(_CLUSTERS.c.fence)))) or 0
+        except (SQLAlchemyError, StoreError, OSError):
+            return 0  # a restore is what mends it
+
     async def _find_or_create_cluster(self) -> int:
         try:
             found = await self._find_cluster()
@@ -328,11 +340,12 @@ def _create_cluster(name: str, now: datetime) -> Any:
     return insert(_CLUSTERS).from_select(list(values), select(*values.values()).where(~taken))
 
 
-def _begin_epoch() -> Update:
+def _begin_epoch(live: int) -> Update:
     """Return what gives each cluster a new epoch, and a fence above every attempt of the future that a restore undoes.
 
-    Nobody knows how many attempts there were in it, but they were fewer than the seconds that have passed.
+    Nobody knows how many attempts there were in it, but they were fewer than the seconds that have passed; or, where
+    another restore has just raised the ``live`` fence, than some thousands.
     """
-    seconds = int(time.time()) - _FENCE_START
-    fence = case((_CLUSTERS.c.fence < seconds, seconds), else_=_CLUSTERS.c.fence + 1)
+    least = max(int(time.time()) - _FENCE_START, live + _FENCE_STEP)
+    fence = case((_CLUSTERS.c.fence < least, least), else_=_CLUSTERS.c.fence + _FENCE_STEP)
     return update(_CLUSTERS).values(epoch=secrets.randbits(62) + _CLUSTERS.c.cluster_id, fence=fence)

@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
-from openclaw_store.domain.change import Change, Commit, Kind
+from openclaw_store.domain.change import Change, Commit, Kind, Op
 from openclaw_store.domain.checks import microseconds
 from openclaw_store.domain.frozen_map import FrozenMap
 from openclaw_store.domain.json import JsonObject
-from openclaw_store.domain.node import NodeInfo, NodeStatus, Tally, counted
+from openclaw_store.domain.node import NodeInfo, NodeStatus, counted
 from openclaw_store.domain.sorted_run import Ranked, SortedRun
 from openclaw_store.domain.task import LIVE, Task, TaskStatus, rank_of
 from openclaw_store.domain.trusted import altered
@@ -157,7 +157,7 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=True):
             token=commit.token,
             updated_at=commit.at,
             tasks=self.tasks.changed(live),
-            nodes=self._nodes_after(commit.nodes, commit.tallies, held, touched),
+            nodes=self._nodes_after(commit, held, touched),
             task_counts=_counts_after(self.task_counts, commit.changes, Kind.TASK),
             node_counts=_counts_after(self.node_counts, commit.changes, Kind.NODE),
             _ready=ready,
@@ -226,15 +226,15 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=True):
                 added[task.requirement].append((rank_of(task, self.quantum_us), task_id))
 
     def _nodes_after(
-        self,
-        written: Mapping[str, NodeInfo | None],
-        tallies: Mapping[str, Tally],
-        held: FrozenMap[str, frozenset[str]],
-        touched: set[str],
+        self, commit: Commit, held: FrozenMap[str, frozenset[str]], touched: set[str]
     ) -> FrozenMap[str, NodeInfo]:
+        written, tallies = commit.nodes, commit.tallies
+        created = {
+            change.entity_id for change in commit.changes if change.kind is Kind.NODE and change.op is Op.CREATED
+        }
         updates: dict[str, NodeInfo | None] = {}
         for node_id in written.keys() | tallies.keys() | touched:
-            before = self.nodes.get(node_id)
+            before = None if node_id in created else self.nodes.get(node_id)
             after = _refreshed(before, written[node_id]) if node_id in written else before
             if after is None:
                 updates[node_id] = None

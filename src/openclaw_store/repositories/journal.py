@@ -74,6 +74,7 @@ class Journal:
         )
         self.nodes[present.node_id] = after
         if after is None:
+            self.tallies.pop(present.node_id, None)  # its counters go with it, also when its id comes back at once
             self.fence = max(self.fence, present.incarnation)
 
     def tally(self, node_id: str, tally: Tally) -> None:

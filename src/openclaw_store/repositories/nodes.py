@@ -35,11 +35,10 @@ _UPDATE: Final = update(NODES).where(
 )
 _DELETE: Final = delete(NODES).where(*_THIS)
 _HEARD: Final = insert(HEARTBEATS)
-_BEAT: Final = update(HEARTBEATS).where(
-    HEARTBEATS.c.cluster_id == bindparam("in_cluster"),
-    HEARTBEATS.c.node_id == bindparam("of_node"),
-    HEARTBEATS.c.seen_at < bindparam("unless_since"),
+_LISTEN: Final = update(HEARTBEATS).where(
+    HEARTBEATS.c.cluster_id == bindparam("in_cluster"), HEARTBEATS.c.node_id == bindparam("of_node")
 )
+_BEAT: Final = _LISTEN.where(HEARTBEATS.c.seen_at < bindparam("unless_since"))
 
 _DESCRIPTION: Final = (
     "hostname",
@@ -290,7 +289,12 @@ class NodeRepository:
         if not nodes:
             return []
         now, fence = await self._scope.now(), await self._scope.fence()
-        await self.update_heartbeats([heartbeat_of(node, seen_at=now) for _, node in nodes])
+        loads = [{field: getattr(node, field) for field in LOADS} for _, node in nodes]
+        rows = [
+            {"in_cluster": self._scope.cluster_id, "of_node": known.node_id, "seen_at": now, **load}
+            for (known, _), load in zip(nodes, loads, strict=True)
+        ]
+        await self._scope.execute(_LISTEN, rows)
         return await self._write_many(
             [
                 (
@@ -303,10 +307,10 @@ class NodeRepository:
                         last_heartbeat=now,
                         running_tasks=0,
                         version=known.version + 1,
-                        **{field: getattr(node, field) for field in LOADS},
+                        **load,
                     ),
                 )
-                for known, node in nodes
+                for (known, node), load in zip(nodes, loads, strict=True)
             ]
         )
 

@@ -58,6 +58,24 @@ class Failure(Enum):
     OTHER = auto()
 
 
+class Hints(Protocol):
+    """A way for programs to tell each other that there is something new. It may lose all of it: nothing depends on it.
+
+    Attributes:
+        live: whether hints have been seen to arrive lately; false: whoever follows must look by itself, and often.
+    """
+
+    live: bool
+
+    async def run(self, wake: Callable[[], None]) -> None:
+        """Listen until cancelled, and call ``wake`` for each hint; reconnects by itself, and never raises."""
+        ...
+
+    def poke(self) -> None:
+        """Hint to the others, soon; many calls in a short time are one hint."""
+        ...
+
+
 class Engine(Protocol):
     """One database, opened.
 
@@ -116,7 +134,7 @@ class Engine(Protocol):
 
     def queue_heads(
         self, cluster_id: int, requirements: Sequence[int], limit: int
-    ) -> tuple[Select[Any], dict[str, Any]]:
+    ) -> tuple[Executable, dict[str, Any]]:
         """Return what reads the first ``limit`` tasks of each requirement from the queue's index alone, to be executed.
 
         Columns: ``requirement_id``, ``queue_rank``, ``task_id``; in no particular order. No row is locked.
@@ -156,6 +174,10 @@ class Engine(Protocol):
 
         Never blocks and never awaits: a few microseconds.
         """
+        ...
+
+    def hints(self) -> Hints | None:
+        """Return the database's own way of telling programs that there is something new; None: it has none."""
         ...
 
     async def migrate(self, work: Callable[[Connection], Any]) -> Any:

@@ -20,6 +20,10 @@ _SERVERS: Final = {
     "postgres": ("postgresql", "postgresql+psycopg", "PostgresqlEngine"),
     "postgresql+psycopg": ("postgresql", "postgresql+psycopg", "PostgresqlEngine"),
     "postgresql+asyncpg": ("asyncpg", "postgresql+asyncpg", "PostgresqlEngine"),
+    "mysql": ("mysql", "mysql+asyncmy", "MysqlEngine"),
+    "mariadb": ("mysql", "mysql+asyncmy", "MysqlEngine"),
+    "mysql+asyncmy": ("mysql", "mysql+asyncmy", "MysqlEngine"),
+    "mariadb+asyncmy": ("mysql", "mysql+asyncmy", "MysqlEngine"),
 }
 """For each scheme the extra that brings its driver, SQLAlchemy's name of it, and the engine."""
 
@@ -35,7 +39,8 @@ def make_engine(address: str | Path | URL, options: EngineOptions = EngineOption
 
     Args:
         address: a path, ``sqlite:///path``, ``postgresql://user@host/database`` (through psycopg),
-            ``postgresql+asyncpg://...``, or a SQLAlchemy URL. Relative paths start at the present working folder.
+            ``postgresql+asyncpg://...``, ``mysql://...``, ``mariadb://...``, or a SQLAlchemy URL. Relative paths start
+            at the present working folder.
         options: how the database is opened.
 
     Raises:
@@ -55,7 +60,7 @@ def _is_url(address: object) -> TypeGuard[str]:
 def _server(url: URL, options: EngineOptions) -> Engine:
     extra, driver, name = _SERVERS[url.drivername]
     if not url.database:
-        raise ConfigurationError("the address names no database; write it as 'postgresql://user@host/database'")
+        raise ConfigurationError(f"the address names no database; write it as '{url.drivername}://user@host/database'")
     module = import_module(f"openclaw_store.engines.servers.{driver.partition('+')[0]}")
     engine: Callable[[URL, EngineOptions], Engine] = getattr(module, name)
     try:

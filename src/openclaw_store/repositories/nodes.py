@@ -166,15 +166,13 @@ class NodeRepository:
         await self.update_heartbeats([beat])
         return await self.get(node_id)
 
-    async def update_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> int:
-        """Note many heartbeats at once; return how many were news. Unknown nodes and older news are passed over."""
+    async def update_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> None:
+        """Note many heartbeats at once. Unknown nodes are passed over, and so is older news than what is stored."""
         for beat in checks.sequence(heartbeats, "heartbeats"):
             checks.instance(beat, "heartbeats", Heartbeat)
         now = await self._scope.now()
-        news = 0
         for rows in _by_fields(heartbeats, now, self._scope.cluster_id):
-            news += (await self._scope.execute(_BEAT, rows)).rowcount
-        return news
+            await self._scope.execute(_BEAT, rows)
 
     async def delete(self, node_id: str) -> NodeInfo:
         """Remove a node and return what it was; its tasks go back to the queue or to their end.

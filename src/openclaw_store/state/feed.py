@@ -18,11 +18,12 @@ from openclaw_store.domain.trusted import altered
 from openclaw_store.errors import ClosedError, ResyncRequiredError, StoreError
 from openclaw_store.repositories import ClusterHead
 from openclaw_store.repositories.nodes import LOADS, Heartbeat, heartbeat_of
+from openclaw_store.state.lookout import Lookout
 from openclaw_store.state.reading import News, read_state
 from openclaw_store.state.recent import RecentChanges
 from openclaw_store.unit_of_work import UnitOfWork
 
-_LOOK: Final = 0.02  # seconds between two looks at the database's change counter: a few microseconds each
+_AGAIN: Final = 0.02  # seconds before a poll that failed is repeated, when nothing else asks for one
 _FOLD: Final = 500  # heartbeats taken in without giving the event loop to others: some milliseconds
 _log = structlog.get_logger("openclaw_store")
 
@@ -30,10 +31,10 @@ _log = structlog.get_logger("openclaw_store")
 class Feed:
     """The newest snapshot, kept equal to the database."""
 
-    def __init__(self, database: Database, interval: float, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, lookout: Lookout, clock: Callable[[], float]) -> None:
         self._database = database
+        self._lookout = lookout
         self._clock = clock
-        self._interval = interval
         self._state: ClusterState | None = None
         self._epoch = 0
         self._own = 0
@@ -56,7 +57,7 @@ class Feed:
 
     async def start(self) -> None:
         """Load the state and begin to follow."""
-        self._database.engine.changed()  # what is committed from here on counts as a change
+        self._lookout.start()
         await self.poll()
         self._task = asyncio.ensure_future(self._follow())
 
@@ -68,6 +69,7 @@ class Feed:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+        await self._lookout.stop()
 
     @property
     def now(self) -> datetime:
@@ -185,12 +187,14 @@ class Feed:
 
     def _offer(self, commit: Commit) -> None:
         self._own = commit.revision
+        self._lookout.poke()
         if self._state is not None and commit.revision == self._state.version + 1:
             self._state = self._state.apply(commit)
             self._recent.append(commit.changes)
             self._wake()
         else:
             self._behind = True
+            self._lookout.hint()
 
     async def _read_changes(self, revision: int) -> Sequence[Change]:
         start = self.state
@@ -213,20 +217,21 @@ class Feed:
         self._moved = asyncio.Event()
 
     async def _follow(self) -> None:
-        polled = self._clock()
         while True:
-            await asyncio.sleep(_LOOK)
-            changed = self._database.engine.changed()
-            if changed is not False or self._behind or self._clock() - polled >= self._interval:
-                try:
-                    await self.poll()
-                except StoreError as error:
-                    _log.warning("state_poll_failed", code=error.code)
-                    self._behind = True
-                except Exception:  # noqa: BLE001 - logged; the snapshot must not silently stand still
-                    _log.exception("state_poll_broken")
-                    self._behind = True
-                polled = self._clock()
+            await self._lookout.wait()
+            before = self.state.version
+            try:
+                await self.poll()
+            except StoreError as error:
+                _log.warning("state_poll_failed", code=error.code)
+                self._behind = True
+            except Exception:  # noqa: BLE001 - logged; the snapshot must not silently stand still
+                _log.exception("state_poll_broken")
+                self._behind = True
+            self._lookout.looked(found=self.state.version != before)
+            if self._behind:
+                await asyncio.sleep(_AGAIN)
+                self._lookout.hint()
 
 
 def _heard(state: ClusterState, heartbeats: Sequence[Heartbeat]) -> dict[str, NodeInfo]:

@@ -10,6 +10,7 @@ from openclaw_store.domain import checks
 from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.domain.task import Task
+from openclaw_store.engines import Hints
 from openclaw_store.errors import ClosedError, NodeNotFoundError, VerificationError
 from openclaw_store.repositories import steps
 from openclaw_store.repositories.nodes import Heartbeat
@@ -17,6 +18,8 @@ from openclaw_store.repositories.placement import Assignment, Claim
 from openclaw_store.state.committer import Committer, Operation
 from openclaw_store.state.feed import Feed
 from openclaw_store.state.liveness import Liveness
+from openclaw_store.state.lookout import Lookout
+from openclaw_store.state.redis_hints import RedisHints
 from openclaw_store.state.watch import Watch
 
 
@@ -31,6 +34,8 @@ class StateManager:
         auto_sync_interval: seconds between polls when nothing tells of a change.
         housekeeping_interval: seconds between two looks for lost nodes (``Policy.node_timeout``) and for expired
             leases and timeouts; the history is compacted once a minute. None: only when you call for it.
+        poke: the address of a Redis server through which programs hint to each other that there is something new, such
+            as ``"redis://127.0.0.1:6379/0"`` (the extra ``redis``). PostgreSQL and SQLite need none.
         clock: seconds that only ever grow; for tests that move it (``openclaw_store.testing``).
     """
 
@@ -40,11 +45,13 @@ class StateManager:
         auto_sync_interval: float = 30,
         *,
         housekeeping_interval: float | None = 5.0,
+        poke: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = checks.instance(database, "database", Database)
         self._interval = checks.number(auto_sync_interval, "auto_sync_interval", least=0.001, most=checks.MAX_SECONDS)
         self._housekeeping = checks.seconds(housekeeping_interval, "housekeeping_interval")
+        self._poke = poke
         self._clock = clock
         self._feed: Feed | None = None
         self._committer: Committer | None = None
@@ -64,7 +71,7 @@ class StateManager:
         if self._feed is not None:
             return
         await self._database.initialize()
-        feed = Feed(self._database, self._interval, self._clock)
+        feed = Feed(self._database, self._new_lookout(), self._clock)
         try:
             await feed.start()
         except BaseException:
@@ -101,6 +108,11 @@ class StateManager:
 
     async def get_state(self) -> ClusterState:
         """Return the newest snapshot."""
+        return self._following.state
+
+    async def get_latest_state(self) -> ClusterState:
+        """Return a snapshot that holds everything that anyone committed before the call; asks the database."""
+        await self._following.catch_up()
         return self._following.state
 
     async def get_node(self, node_id: str) -> NodeInfo:
@@ -302,6 +314,13 @@ class StateManager:
         """
         for difference in await self._following.prove():
             raise VerificationError(difference)
+
+    def _new_lookout(self) -> Lookout:
+        own = self._database.engine.hints()
+        hints: list[Hints] = [] if own is None else [own]
+        if self._poke is not None:
+            hints.append(RedisHints(self._poke, self._database.cluster))
+        return Lookout(self._database.engine, hints, self._interval, self._clock)
 
     async def _write(self, operation: Operation) -> Any:
         return await self._committing.run(operation)

@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from openclaw_store.domain.checks import moment_of
-from openclaw_store.engines.base import EngineOptions, Failure, check_options
+from openclaw_store.engines.base import EngineOptions, Failure, Hints, check_options
 from openclaw_store.engines.servers.messages import ADVICE
 from openclaw_store.errors import ClosedError, StoreError
 
@@ -177,13 +177,21 @@ class ServerEngine(ABC):
         with self._translating():
             connection = await session.connection()
             for row in rows:  # drivers cannot tell how many of many were new
-                inserted += (await connection.execute(statement, row)).rowcount
+                inserted += self.inserted(await connection.execute(statement, row))
         return inserted
+
+    def inserted(self, result: CursorResult[Any]) -> int:
+        """Return how many rows an ``insert_missing_into`` statement, executed with one row, has inserted."""
+        return result.rowcount
 
     # The database as a whole
 
     def changed(self) -> bool | None:
         """Return None: a server has to be asked."""
+        return None
+
+    def hints(self) -> Hints | None:
+        """Return None: this server has no way of telling programs that there is something new."""
         return None
 
     async def migrate(self, work: Callable[[Connection], Any]) -> Any:
@@ -223,7 +231,8 @@ class ServerEngine(ABC):
             pool_recycle=1800,
             hide_parameters=True,  # they would be shown in every traceback
             connect_args=dict(self.arguments),
-            execution_options={"isolation_level": isolation, **options},
+            isolation_level=isolation,  # set when a connection is made: as an option it is set for every transaction
+            execution_options=options,
         )
 
     def _require_open(self) -> None:

@@ -27,8 +27,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from openclaw_store.engines.base import Failure
+from openclaw_store.engines.base import Failure, Hints
 from openclaw_store.engines.servers.base import ServerEngine
+from openclaw_store.engines.servers.listening import ListenNotify
 from openclaw_store.errors import ConfigurationError
 from openclaw_store.models import Base, TaskModel
 
@@ -138,6 +139,10 @@ class PostgresqlEngine(ServerEngine):
         return insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key.columns))
 
     # The database as a whole
+
+    def hints(self) -> Hints | None:
+        """Return LISTEN and NOTIFY, on connections of their own."""
+        return ListenNotify(self._by_itself)
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[AsyncConnection]:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from openclaw_store.domain.checks import moment_of
-from openclaw_store.engines.base import EngineOptions, Failure, Progress, check_options
+from openclaw_store.engines.base import EngineOptions, Failure, Hints, Progress, check_options
 from openclaw_store.engines.sqlite import backups, errors, maintenance, opening, pools, statements
 from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.opening import Recipe
@@ -126,6 +126,9 @@ class SqliteEngine:
     def changed(self) -> bool | None:
         """Return whether anyone has committed since the last call; None at first, or when that cannot be told."""
         return None if self._closed else self._watch.changed()
+
+    def hints(self) -> Hints | None:
+        """Return None: ``changed()`` is cheaper than any message."""
 
     # Statements
 

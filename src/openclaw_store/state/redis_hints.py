@@ -1,0 +1,87 @@
+"""Hints through Redis, for databases that have no way of their own to tell programs that there is something new."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from openclaw_store.domain import checks
+from openclaw_store.errors import ConfigurationError, MissingDependencyError
+
+_PAUSE: Final = 0.01  # seconds in which pokes are one
+_AGAIN: Final = 1.0  # seconds before another connection is tried
+_SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
+_log = structlog.get_logger("openclaw_store")
+
+
+class RedisHints:
+    """Publishes and subscribes on one channel of a Redis server.
+
+    Attributes:
+        live: whether the subscription stands.
+
+    Raises:
+        ConfigurationError: the address is not one of Redis. Its message holds no password.
+        MissingDependencyError: the extra ``redis`` is not installed.
+    """
+
+    def __init__(self, url: str, cluster: str) -> None:
+        if urlsplit(checks.text(url, "poke", longest=checks.MAX_PATH)).scheme not in _SCHEMES:
+            raise ConfigurationError("poke must be an address of Redis, such as 'redis://127.0.0.1:6379/0'")
+        try:
+            from redis import asyncio as redis  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise MissingDependencyError("redis is not installed: pip install 'openclaw-store[redis]'") from error
+        self.live = False
+        self._client: Any = redis.Redis.from_url(url)
+        self._channel = f"openclaw_store:{cluster}"
+        self._poked = asyncio.Event()
+
+    def poke(self) -> None:
+        """Hint to the others, soon; many calls in a short time are one hint."""
+        self._poked.set()
+
+    async def run(self, wake: Callable[[], None]) -> None:
+        """Listen and publish until cancelled, and call ``wake`` for each hint."""
+        try:
+            while True:
+                await self._serve(wake)
+                wake()  # what was said meanwhile was not heard
+                await asyncio.sleep(_AGAIN)
+        finally:
+            await self._client.aclose()
+
+    async def _serve(self, wake: Callable[[], None]) -> None:
+        from redis.exceptions import RedisError  # noqa: PLC0415 - an extra
+
+        works = [asyncio.ensure_future(self._listen(wake)), asyncio.ensure_future(self._publish())]
+        try:
+            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+            for work in done:
+                work.result()
+        except (RedisError, OSError) as error:
+            _log.info("hints_lost", reason=type(error).__name__)
+        finally:
+            self.live = False
+            for work in works:
+                work.cancel()
+            await asyncio.wait(works)
+
+    async def _listen(self, wake: Callable[[], None]) -> None:
+        async with self._client.pubsub(ignore_subscribe_messages=False) as subscription:
+            await subscription.subscribe(self._channel)
+            async for message in subscription.listen():
+                if message["type"] == "subscribe":
+                    self.live = True
+                    _log.info("hints_live")
+                else:
+                    wake()
+
+    async def _publish(self) -> None:
+        while True:
+            await self._poked.wait()
+            self._poked.clear()
+            await self._client.publish(self._channel, "new")
+            await asyncio.sleep(_PAUSE)

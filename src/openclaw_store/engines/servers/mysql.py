@@ -36,6 +36,7 @@ _SQL_MODE: Final = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
 _IDLE: Final = 3600  # seconds; longer than the pool keeps a connection
 _THERE_ALREADY: Final = 1
 _NO_REQUIREMENT: Final = -1
+_WRONG: Final = frozenset({"error", "Error", "warning", "Warning"})
 _STEP: Final = 256
 
 
@@ -150,8 +151,8 @@ class MysqlEngine(ServerEngine):
         """Return what the server finds wrong with the tables and their indexes."""
         with self._translating():
             async with self._by_itself() as connection:
-                found = (await connection.exec_driver_sql(f"CHECK TABLE {', '.join(_TABLES)}")).all()
-        return [f"table {row[0]}: {row[3]}" for row in found if row[2] in {"error", "warning"}]
+                found = (await connection.exec_driver_sql(f"CHECK TABLE {', '.join(_TABLES)}")).mappings().all()
+        return [f"table {row['Table']}: {row['Msg_text']}" for row in found if row["Msg_type"] in _WRONG]
 
     async def sizes(self) -> dict[str, int]:
         """Return bytes: ``db_size`` of our tables with their indexes, ``database_size`` of the whole database."""

@@ -1,4 +1,4 @@
-"""The six tables of a cluster.
+"""The tables of a cluster.
 
 Refer to no model here: a revision says what the schema was on its day, and models go on changing.
 """
@@ -23,12 +23,13 @@ def upgrade() -> None:
     _create_heartbeats()
     _create_tasks()
     _index_tasks()
+    _create_leaders()
     _create_changes()
 
 
 def downgrade() -> None:
     """Drop the tables, children first."""
-    for name in ("changes", "tasks", "heartbeats", "nodes", "requirements", "clusters"):
+    for name in ("changes", "leaders", "tasks", "heartbeats", "nodes", "requirements", "clusters"):
         op.drop_table(name)
 
 
@@ -200,6 +201,19 @@ def _index(name: str, columns: list[str], *, where: str | None = None, unique: b
     # MySQL has no partial indexes: there the whole column is indexed, and NULLs do not clash in a unique one.
     condition = None if where is None else sa.text(where)
     op.create_index(op.f(name), "tasks", columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+def _create_leaders() -> None:
+    op.create_table(
+        "leaders",
+        sa.Column("cluster_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("role", _short(128), nullable=False),
+        sa.Column("holder", _short(128), nullable=False),
+        sa.Column("term", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("cluster_id", "role", name=op.f("pk_leaders")),
+        sa.ForeignKeyConstraint(["cluster_id"], ["clusters.cluster_id"], name=op.f("fk_leaders_cluster_id_clusters")),
+    )
 
 
 def _create_changes() -> None:

@@ -23,7 +23,7 @@ from openclaw_store.domain.policy import Policy
 from openclaw_store.engines import Engine, EngineOptions, Failure, Progress, make_engine
 from openclaw_store.errors import ClosedError, NotFoundError, StoreError, ValidationError
 from openclaw_store.models import ClusterModel, table_of
-from openclaw_store.repositories import RequirementCatalogue, Scope
+from openclaw_store.repositories import Leadership, RequirementCatalogue, Scope
 from openclaw_store.repositories.guard import StoreSession
 from openclaw_store.unit_of_work import UnitOfWork
 
@@ -246,11 +246,27 @@ class Database:
             if count < batch:
                 return removed
 
-    async def compact_history(self, keep_revisions: int = 10_000, keep_seconds: float = 3600.0) -> int:
-        """Forget the history beyond both bounds; return how many rows went. Readers further back must resync."""
-        await self.run(lambda uow: uow.changes.raise_floor(keep_revisions, keep_seconds))
+    async def compact_history(
+        self, keep_revisions: int = 10_000, keep_seconds: float = 3600.0, *, leadership: Leadership | None = None
+    ) -> int:
+        """Forget the history beyond both bounds; return how many rows went. Readers further back must resync.
+
+        With a ``leadership`` every unit makes sure of it first. Raises StaleTermError when another one has taken over.
+        """
+
+        async def raise_floor(uow: UnitOfWork) -> None:
+            if leadership is not None:
+                await uow.leaders.require(leadership)
+            await uow.changes.raise_floor(keep_revisions, keep_seconds)
+
+        async def delete_below_floor(uow: UnitOfWork) -> int:
+            if leadership is not None:
+                await uow.leaders.require(leadership)
+            return await uow.changes.delete_below_floor()
+
+        await self.run(raise_floor)
         removed = 0
-        while count := await self.run(lambda uow: uow.changes.delete_below_floor()):
+        while count := await self.run(delete_below_floor):
             removed += count
         return removed
 

@@ -12,7 +12,8 @@ Every public call raises from this tree; the exception that caused one is chaine
     ├── DuplicateError             an id is taken already
     ├── ConflictError              somebody else was faster: read again and decide again
     │   ├── StaleAttemptError      the attempt that reports does not hold the task any more
-    │   └── StaleIncarnationError  the node that reports was declared lost, or registered afresh since
+    │   ├── StaleIncarnationError  the node that reports was declared lost, or registered afresh since
+    │   └── StaleTermError         another program has taken over the job since
     ├── InvalidTransitionError     the status cannot change that way
     ├── PlacementError             this node cannot take this task
     │   ├── NodeUnavailableError
@@ -106,6 +107,12 @@ class StaleIncarnationError(ConflictError):
     """The node was declared lost, or registered afresh, since. Drop all work and register again."""
 
     code = "stale_incarnation"
+
+
+class StaleTermError(ConflictError):
+    """Another program leads since. Stop doing the job; campaign for it again."""
+
+    code = "stale_term"
 
 
 class InvalidTransitionError(StoreError):

@@ -34,7 +34,8 @@ class Coordinator:
 
     async def start(self) -> None:
         await self.manager.initialize()
-        for loop in self.manager._listening._loops:
+        assert self.manager._house is not None
+        for loop in self.manager._house.loops:
             loop.cancel()  # the tests decide when heartbeats are stored
 
     async def restart(self) -> None:
@@ -180,7 +181,7 @@ async def test_nobody_is_lost_because_the_event_loop_stalled(coordinator: Coordi
 
 async def test_a_stalled_event_loop_is_noticed(coordinator: Coordinator) -> None:
     with structlog.testing.capture_logs() as logs:
-        listening = asyncio.ensure_future(coordinator.listening._listen())
+        listening = asyncio.ensure_future(coordinator.listening.listen())
         await asyncio.sleep(0)
         coordinator.here += 40
         async with asyncio.timeout(10):

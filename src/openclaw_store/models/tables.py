@@ -1,4 +1,4 @@
-"""The six tables of a cluster."""
+"""The tables of a cluster."""
 
 from datetime import datetime
 
@@ -210,6 +210,20 @@ class TaskModel(Base):
     requirement_id: Mapped[int] = mapped_column(BigInteger)
     queue_rank: Mapped[int | None] = mapped_column(BigInteger)
     due_at: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class LeaderModel(Base):
+    """Who does a job that only one program of a cluster should do at a time, and until when."""
+
+    __tablename__ = "leaders"
+    __table_args__ = (ForeignKeyConstraint(["cluster_id"], ["clusters.cluster_id"]),)
+
+    cluster_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    role: Mapped[str] = mapped_column(_Id, primary_key=True)
+    holder: Mapped[str] = mapped_column(_Id)
+    term: Mapped[int] = mapped_column(BigInteger)
+    """+1 whenever another one takes over; what a former leader still tries carries the old one."""
+    expires_at: Mapped[datetime] = mapped_column(Moment)
 
 
 class ChangeModel(Base):

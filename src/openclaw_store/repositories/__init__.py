@@ -5,6 +5,7 @@ domain decide, write what comes back, and note the change in the unit's journal.
 """
 
 from openclaw_store.repositories.changes import ChangeRepository, ClusterHead
+from openclaw_store.repositories.leaders import LeaderRepository, Leadership
 from openclaw_store.repositories.nodes import Heartbeat, NodeRepository
 from openclaw_store.repositories.requirements import RequirementCatalogue
 from openclaw_store.repositories.scope import Scope
@@ -14,6 +15,8 @@ __all__ = [
     "ChangeRepository",
     "ClusterHead",
     "Heartbeat",
+    "LeaderRepository",
+    "Leadership",
     "NodeRepository",
     "RequirementCatalogue",
     "Scope",

@@ -18,6 +18,7 @@ from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.domain.task import Task
 from openclaw_store.domain.trusted import altered
 from openclaw_store.errors import NodeNotFoundError, NodeUnavailableError, StaleIncarnationError, StoreError
+from openclaw_store.repositories import Leadership
 from openclaw_store.repositories.nodes import LOADS, Heartbeat
 from openclaw_store.state.attention import Attention
 from openclaw_store.state.committer import Operation
@@ -25,8 +26,6 @@ from openclaw_store.state.feed import Feed
 from openclaw_store.unit_of_work import UnitOfWork
 
 _PULSE: Final = 0.25  # seconds between two looks at whether the event loop is still on time
-_FLUSH: Final = 0.5  # seconds between two batches of heartbeats
-_COMPACT: Final = 60.0  # seconds between two compactions of the history
 _MANY: Final = 1 / 3  # of the nodes: to lose more at once needs a second look
 _EXPIRE_LIMIT: Final = 1000
 _log = structlog.get_logger("openclaw_store")
@@ -55,13 +54,11 @@ class Liveness:
         database: Database,
         feed: Feed,
         commit: Callable[[Operation], Awaitable[Any]],
-        interval: float | None,
         clock: Callable[[], float],
     ) -> None:
         self._database = database
         self._feed = feed
         self._commit = commit
-        self._interval = interval
         self._clock = clock
         self._attention = Attention(clock())
         self._beats: dict[str, Beat] = {}
@@ -69,24 +66,18 @@ class Liveness:
         self._failing_since: float | None = None
         self._times: tuple[float, float] | None = None
         self._suspects: dict[str, float] = {}
-        self._loops: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Begin to store heartbeats and, unless that is turned off, to keep house."""
-        loops = [self._listen(), self._repeat(_FLUSH, self.flush)]
-        if self._interval is not None:
-            loops += [self._repeat(self._interval, self._keep_house), self._repeat(_COMPACT, self._compact)]
-        self._loops = [asyncio.ensure_future(loop) for loop in loops]
+    # Listening
 
-    async def stop(self) -> None:
-        """Stop, and store the heartbeats that were accepted, if that can be done."""
-        for loop in self._loops:
-            loop.cancel()
-        if self._loops:
-            await asyncio.wait(self._loops)
-        await self._guarded(self.flush)
-
-    # Heartbeats
+    async def listen(self) -> None:
+        """Look again and again whether the event loop is on time: what came late may have come too late."""
+        while True:
+            before = self._clock()
+            await asyncio.sleep(_PULSE)
+            late = self._clock() - before - _PULSE
+            if late > _PULSE:
+                self._attention.missed(self._clock(), late)
+                _log.warning("event_loop_stalled", seconds=round(late, 3))
 
     async def beat(self, news: Heartbeat, incarnation: int | None) -> NodeInfo:
         """Take in a heartbeat. See ``StateManager.update_heartbeat``."""
@@ -124,7 +115,7 @@ class Liveness:
 
     # Lost nodes and expired leases
 
-    async def check(self, timeout_seconds: float) -> list[str]:
+    async def check(self, timeout_seconds: float, leadership: Leadership | None = None) -> list[str]:
         """Declare silent nodes lost. See ``StateManager.check_stale_nodes``."""
         timeout = checks.number(timeout_seconds, "timeout_seconds", least=0, most=checks.MAX_SECONDS)
         await self.flush()
@@ -135,18 +126,18 @@ class Liveness:
         chosen = self._judged(stale, sum(counts.values()) - counts[NodeStatus.OFFLINE], timeout)
         if not chosen:
             return []
-        lost: list[NodeInfo] = await self._commit(lambda uow: uow.nodes.mark_lost(chosen, timeout))
+        lost: list[NodeInfo] = await self._commit(lambda uow: self._mark_lost(uow, chosen, timeout, leadership))
         for node in lost:
             self._suspects.pop(node.node_id, None)
             _log.warning("node_lost", node_id=node.node_id, incarnation=node.incarnation)
         return [node.node_id for node in lost]
 
-    async def expire(self) -> list[Task]:
+    async def expire(self, leadership: Leadership | None = None) -> list[Task]:
         """Take back tasks whose time has run out. See ``StateManager.expire_tasks``."""
         await self.flush()
         taken: list[Task] = []
         while True:
-            batch: list[Task] = await self._commit(lambda uow: uow.tasks.expire(_EXPIRE_LIMIT))
+            batch: list[Task] = await self._commit(lambda uow: self._expire(uow, leadership))
             taken += batch
             if len(batch) < _EXPIRE_LIMIT:
                 break
@@ -210,34 +201,14 @@ class Liveness:
                 _log.warning("clock_jumped", seconds=round(jump, 3))
         self._times = stored, here
 
-    async def _listen(self) -> None:
-        while True:
-            before = self._clock()
-            await asyncio.sleep(_PULSE)
-            late = self._clock() - before - _PULSE
-            if late > _PULSE:
-                self._attention.missed(self._clock(), late)
-                _log.warning("event_loop_stalled", seconds=round(late, 3))
+    async def _mark_lost(
+        self, uow: UnitOfWork, node_ids: list[str], seconds: float, leadership: Leadership | None
+    ) -> list[NodeInfo]:
+        if leadership is not None:
+            await uow.leaders.require(leadership)
+        return await uow.nodes.mark_lost(node_ids, seconds)
 
-    async def _repeat(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            await self._guarded(work)
-
-    async def _guarded(self, work: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await work()
-        except StoreError as error:
-            _log.warning("housekeeping_failed", code=error.code)
-        except Exception:  # noqa: BLE001 - logged; the next round may succeed
-            _log.exception("housekeeping_broken")
-
-    async def _keep_house(self) -> None:
-        if self._database.policy.node_timeout is not None:
-            await self.check(self._database.policy.node_timeout)
-        await self.expire()
-
-    async def _compact(self) -> None:
-        policy = self._database.policy
-        if policy.history_seconds is not None:
-            await self._database.compact_history(policy.history_revisions, policy.history_seconds)
+    async def _expire(self, uow: UnitOfWork, leadership: Leadership | None) -> list[Task]:
+        if leadership is not None:
+            await uow.leaders.require(leadership)
+        return await uow.tasks.expire(_EXPIRE_LIMIT)

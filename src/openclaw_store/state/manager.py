@@ -17,6 +17,7 @@ from openclaw_store.repositories.nodes import Heartbeat
 from openclaw_store.repositories.placement import Assignment, Claim
 from openclaw_store.state.committer import Committer, Operation
 from openclaw_store.state.feed import Feed
+from openclaw_store.state.housekeeping import Housekeeping
 from openclaw_store.state.liveness import Liveness
 from openclaw_store.state.lookout import Lookout
 from openclaw_store.state.redis_hints import RedisHints
@@ -50,12 +51,13 @@ class StateManager:
     ) -> None:
         self._database = checks.instance(database, "database", Database)
         self._interval = checks.number(auto_sync_interval, "auto_sync_interval", least=0.001, most=checks.MAX_SECONDS)
-        self._housekeeping = checks.seconds(housekeeping_interval, "housekeeping_interval")
+        self._interval_of_house = checks.seconds(housekeeping_interval, "housekeeping_interval")
         self._poke = poke
         self._clock = clock
         self._feed: Feed | None = None
         self._committer: Committer | None = None
         self._liveness: Liveness | None = None
+        self._house: Housekeeping | None = None
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -80,17 +82,18 @@ class StateManager:
             raise
         committer = Committer(self._database, feed.settle)
         self._feed, self._committer = feed, committer
-        self._liveness = Liveness(self._database, feed, committer.run, self._housekeeping, self._clock)
-        self._liveness.start()
+        self._liveness = Liveness(self._database, feed, committer.run, self._clock)
+        self._house = Housekeeping(self._database, self._liveness, committer.run, self._interval_of_house)
+        self._house.start()
 
     async def shutdown(self) -> None:
         """Finish what was accepted, stop, and close the database. May be called twice."""
-        feed, committer, liveness = self._feed, self._committer, self._liveness
-        if feed is None or committer is None or liveness is None:
+        feed, committer, house = self._feed, self._committer, self._house
+        if feed is None or committer is None or house is None:
             return
-        await liveness.stop()
+        await house.stop()
         await committer.close()
-        self._feed = self._committer = self._liveness = None
+        self._feed = self._committer = self._liveness = self._house = None
         await feed.stop()
         await self._database.close()
 

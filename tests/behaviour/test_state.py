@@ -248,3 +248,50 @@ async def test_a_poll_that_fails_is_repeated(address: str, monkeypatch: pytest.M
             "state_poll_failed",
             "state_poll_broken",
         ]
+
+
+async def test_syncing_waits_for_what_was_accepted_and_for_nothing_else(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
+        stop = asyncio.Event()
+
+        async def write(name: str) -> None:
+            number = 0
+            while not stop.is_set():
+                await manager.add_task(task(f"{name}{number}"))
+                number += 1
+
+        writers = [asyncio.ensure_future(write(name)) for name in "abcdefgh"]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            for _ in range(3):
+                mine = asyncio.ensure_future(manager.add_task(task(f"mine{manager.version}")))
+                await asyncio.sleep(0)
+                await manager.sync_to_database()
+                assert mine.done()
+        stop.set()
+        await asyncio.gather(*writers)
+
+
+async def test_a_write_after_a_restore_elsewhere_is_in_the_snapshot_when_it_returns(
+    address: str, tmp_path: Path
+) -> None:
+    async with StateManager(Database(address)) as manager, Database(address) as other:
+        await manager.add_task(task("a"))
+        await other.backup(tmp_path / "backup.db")
+        for number in range(5):
+            await manager.add_task(task(f"gone{number}"))
+        assert manager._following._task is not None
+        manager._following._task.cancel()  # nothing polls by itself now
+        await other.restore(tmp_path / "backup.db")
+        await manager.add_task(task("b"))
+        assert sorted((await manager.get_state()).tasks) == ["a", "b"]
+        await manager.verify()
+
+
+async def test_a_node_that_registers_afresh_has_its_new_loads(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
+        await manager.add_node(node())
+        await manager.update_heartbeat("n1", cpu_usage=99)
+        await manager.sync_to_database()
+        await manager.add_node(node())
+        assert (await manager.get_node("n1")).cpu_usage == (await manager.get_state()).nodes["n1"].cpu_usage == 0

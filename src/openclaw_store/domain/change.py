@@ -62,7 +62,7 @@ class Commit(msgspec.Struct, frozen=True):
         at: the database's time.
         changes: in order.
         tasks: for each task that was changed its value afterwards, None when it was removed.
-        nodes: the same for nodes; counters and loads in these values do not count.
+        nodes: the same for nodes; the counters in these values do not count.
         tallies: what to add to the counters of nodes.
     """
 

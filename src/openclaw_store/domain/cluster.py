@@ -288,26 +288,17 @@ def _holder(task: Task | None) -> str | None:
 
 
 def _refreshed(before: NodeInfo | None, written: NodeInfo | None) -> NodeInfo | None:
-    """Return ``written`` with the loads, the counters and the heartbeat that the cache knows."""
+    """Return ``written`` with the counters that the cache knows: the tallies of a commit come on top of them."""
     if written is None or before is None:
         return written
     return altered(
         written,
-        cpu_usage=before.cpu_usage,
-        memory_usage=before.memory_usage,
-        disk_usage=before.disk_usage,
         total_tasks_processed=before.total_tasks_processed,
         successful_tasks=before.successful_tasks,
         failed_tasks=before.failed_tasks,
         execution_us=before.execution_us,
         average_execution_time=before.average_execution_time,
-        last_heartbeat=_later(before.last_heartbeat, written.last_heartbeat),
     )
-
-
-def _later(one: datetime | None, other: datetime | None) -> datetime | None:
-    known = [moment for moment in (one, other) if moment is not None]
-    return max(known, default=None)
 
 
 def _runs_after(

@@ -32,6 +32,7 @@ class Committer:
         self._settle = settle
         """Awaited after each commit: when it returns, the snapshot shows the commit."""
         self._waiting: deque[tuple[Operation, asyncio.Future[Any]]] = deque()
+        self._in_flight: Sequence[tuple[Operation, asyncio.Future[Any]]] = ()
         self._room = asyncio.Semaphore(QUEUE)
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
@@ -52,22 +53,26 @@ class Committer:
             return await future
 
     async def flush(self) -> None:
-        """Return when everything that was accepted before is committed or refused."""
-        while self._runner is not None:
-            await asyncio.wait({self._runner})
+        """Return when everything that was accepted before is committed or refused; later comers are not waited for."""
+        accepted = {future for _, future in (*self._in_flight, *self._waiting) if not future.done()}
+        if accepted:
+            await asyncio.wait(accepted)
 
     async def close(self) -> None:
         """Accept nothing more, and finish what was accepted."""
         self._closed = True
-        await self.flush()
+        while self._runner is not None:
+            await asyncio.wait({self._runner})
 
     async def _drain(self) -> None:
         try:
             while self._waiting:
                 await asyncio.sleep(0)  # whoever is ready to submit joins this batch
                 taken = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-                await self._commit([one for one in taken if not one[1].done()])
+                self._in_flight = [one for one in taken if not one[1].done()]
+                await self._commit(self._in_flight)
         finally:
+            self._in_flight = ()
             self._runner = None
 
     async def _commit(self, batch: Sequence[tuple[Operation, asyncio.Future[Any]]]) -> None:

@@ -84,12 +84,13 @@ class Feed:
             target = min(target, await self.poll())  # less after a restore
 
     async def settle(self) -> None:
-        """Take in this process's newest commit, where another process's came between and it could not be handed over.
+        """Take in this process's newest commit, where it could not be handed over.
 
+        Another process's commit came between, or the history was rewritten meanwhile.
         A failing read is left to the next poll: what was committed is committed.
         """
         try:
-            while self.state.version < self._own:
+            while self._behind or self.state.version < self._own:
                 await self.poll()
         except StoreError as error:
             _log.warning("state_poll_failed", code=error.code)

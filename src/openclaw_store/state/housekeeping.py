@@ -21,7 +21,7 @@ _log = structlog.get_logger("openclaw_store")
 
 
 class Housekeeping:
-    """Loops in the background: every program stores its heartbeats, the leader looks for lost nodes and expired leases."""
+    """Loops in the background: every program stores its heartbeats, and one of them looks for lost nodes and leases."""
 
     def __init__(
         self,

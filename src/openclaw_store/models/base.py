@@ -44,11 +44,11 @@ def text_of(length: int) -> String:
     A database's own collation would order ids in another way than the cache does, or take two of them for one.
     """
     exact = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
-    return String(length).with_variant(String(length, collation="C"), "postgresql").with_variant(exact, *_MYSQL)
+    return String(length).with_variant(String(length, collation="C"), "postgresql").with_variant(exact, *MYSQL)
 
 
-_MYSQL: Final = ("mysql", "mariadb")
-LONG_TEXT: Final = Text().with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), *_MYSQL)
+MYSQL: Final = ("mysql", "mariadb")
+LONG_TEXT: Final = Text().with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), *MYSQL)
 
 
 class Moment(TypeDecorator[datetime]):

@@ -11,7 +11,7 @@ from openclaw_store.domain.change import Commit
 from openclaw_store.testing import ScratchStore
 from servers import Servers, run_apart
 
-ENGINES: Final = ("sqlite", "postgresql", "postgresql+asyncpg")
+ENGINES: Final = ("sqlite", "postgresql", "postgresql+asyncpg", "mysql")
 _SERVERS: Final = Servers()
 
 

@@ -21,7 +21,7 @@ from openclaw_store.domain.change import Commit
 from openclaw_store.domain.json import JsonObject
 from openclaw_store.domain.policy import Policy
 from openclaw_store.engines import Engine, EngineOptions, Failure, Progress, make_engine
-from openclaw_store.errors import ClosedError, NotFoundError, StoreError, ValidationError
+from openclaw_store.errors import ClosedError, CommitUnknownError, NotFoundError, StoreError, ValidationError
 from openclaw_store.models import ClusterModel, table_of
 from openclaw_store.repositories import Leadership, RequirementCatalogue, Scope
 from openclaw_store.repositories.guard import StoreSession
@@ -35,6 +35,9 @@ _ZERO_COLUMNS: Final = tuple(
     for column in _CLUSTERS.columns
     if column.name not in {"cluster_id", "name", "created_at", "configuration", "epoch", "changed_at"}
 )
+_PASSING: Final = frozenset({Failure.BUSY, Failure.CONFLICT, Failure.DISCONNECT})
+"""Trouble that passes: the unit is run again, whole."""
+
 _FENCE_START: Final = 1_577_836_800  # 2020: seconds since then fit an attempt, 31 bits, for sixty years
 _FENCE_STEP: Final = 10_000
 _log = structlog.get_logger("openclaw_store")
@@ -163,13 +166,15 @@ class Database:
             try:
                 async with self.unit_of_work() as uow:
                     return await work(uow)
+            except CommitUnknownError:
+                raise  # to run it again could do it twice
             except StoreError as error:
                 failure = self.engine.classify(error.__cause__) if error.__cause__ else Failure.OTHER
                 if failure is Failure.CONSTRAINT and not refused:
                     # A requirement that this process took for stored may be gone: the database was replaced.
                     refused = True
                     self._catalogue.forget()
-                elif failure not in (Failure.BUSY, Failure.CONFLICT) or time.monotonic() >= deadline:
+                elif failure not in _PASSING or time.monotonic() >= deadline:
                     raise
                 else:
                     _log.info("unit_retried", code=error.code)

@@ -11,7 +11,7 @@ from documents.support import DOCS, PAGES, blocks_of, languages_of, name_of, run
 from openclaw_store.domain import checks
 from openclaw_store.repositories.placement import CLAIM_LIMIT
 
-LANGUAGES: Final = {"python", "console", "text", "ini", "{eval-rst}", "{toctree}", "{raw}"}
+LANGUAGES: Final = {"python", "console", "text", "ini", "sql", "{eval-rst}", "{toctree}", "{raw}"}
 TABLES: Final[dict[str, Any]] = runpy.run_path(str(DOCS / "tables.py"))
 
 

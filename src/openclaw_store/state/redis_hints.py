@@ -62,7 +62,7 @@ class RedisHints:
             for work in done:
                 work.result()
         except (RedisError, OSError) as error:
-            _log.info("hints_lost", reason=type(error).__name__)
+            _log.info("hints_lost", by="redis", reason=type(error).__name__)
         finally:
             self.live = False
             for work in works:
@@ -75,7 +75,7 @@ class RedisHints:
             async for message in subscription.listen():
                 if message["type"] == "subscribe":
                     self.live = True
-                    _log.info("hints_live")
+                    _log.info("hints_live", by="redis")
                 else:
                     wake()
 

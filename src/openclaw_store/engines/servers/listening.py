@@ -104,7 +104,10 @@ class ListenNotify:
     def _set_live(self, live: bool) -> None:
         if live != self.live:
             self.live = live
-            _log.info("hints_live" if live else "hints_lost")
+            if live:
+                _log.info("hints_live", by="listen")
+            else:
+                _log.info("hints_lost", by="listen")
 
 
 async def _heard(driver: Any) -> AsyncIterator[str]:

@@ -70,12 +70,16 @@ def text(value: Any, field: str, *, longest: int, empty: bool = False) -> str:
 
 def identifier(value: Any, field: str) -> str:
     """Return ``value`` if it can name a task, a node, a user or a skill."""
-    return text(value, field, longest=MAX_ID)
+    name = text(value, field, longest=MAX_ID)
+    if name != name.strip():
+        # To MySQL "a" and "a " are the same key.
+        raise ValidationError(field, "begins or ends with white space")
+    return name
 
 
 def optional_identifier(value: Any, field: str) -> str | None:
     """Return ``value`` if it is None or can name something."""
-    return None if value is None else text(value, field, longest=MAX_ID)
+    return None if value is None else identifier(value, field)
 
 
 def sequence(value: Any, field: str) -> Sequence[Any]:

@@ -68,9 +68,19 @@ class Stock(msgspec.Struct, frozen=True):
 
 
 async def prepare(url: str, cluster: str) -> int:
-    """Make the store and the cluster where they are missing; return the cluster's newest revision."""
-    async with Database(url, cluster=cluster) as database, database.unit_of_work(read_only=True) as uow:
-        return (await uow.changes.head()).revision
+    """Make the store and the cluster where they are missing; return the cluster's newest revision.
+
+    Raises SchemaVersionError when there is a schema that is not the one needed, and upgrading it takes a decision.
+    """
+    database = Database(url, cluster=cluster)
+    try:
+        if not database.engine.exists() or await database.current_revision() is None:
+            await database.upgrade()
+        await database.initialize()
+        async with database.unit_of_work(read_only=True) as uow:
+            return (await uow.changes.head()).revision
+    finally:
+        await database.close()
 
 
 async def take_stock(url: str, cluster: str, task_ids: Sequence[str], since: int) -> Stock:

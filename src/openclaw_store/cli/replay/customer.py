@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from openclaw_store import TaskStatus
@@ -18,14 +18,22 @@ _UNDER_WAY: Final = 1000  # submissions without an answer, at most: a customer w
 class Customer:
     """Plays the timeline of a scenario.
 
+    Args:
+        scenario: what to play.
+        link: the way to the coordinators.
+        ledger: is told what they acknowledge.
+        moved: called after each acknowledgement.
+
     Attributes:
         done: whether everything was submitted and acknowledged.
     """
 
-    def __init__(self, scenario: Scenario, link: Link, ledger: Ledger) -> None:
+    def __init__(self, scenario: Scenario, link: Link, ledger: Ledger, moved: Callable[[], None]) -> None:
         self._scenario = scenario
         self._link = link
         self._ledger = ledger
+        self._moved = moved
+        self._homes = {task.name: place % scenario.coordinators for place, task in enumerate(scenario.tasks)}
         self._room = asyncio.Semaphore(_UNDER_WAY)
         self._withdrawn: set[str] = set()
 
@@ -46,8 +54,8 @@ class Customer:
             else:
                 await self._submit(task)
 
-    def hear(self, answer: wire.Submitted | wire.Cancelled) -> None:
-        """Take an acknowledgement."""
+    def hear(self, answer: wire.Answer) -> None:
+        """Take an acknowledgement; what else is said is for nodes."""
         match answer:
             case wire.Submitted():
                 if self._link.answered(("submit", answer.name)):
@@ -58,6 +66,9 @@ class Customer:
             case wire.Cancelled():
                 if self._link.answered(("cancel", answer.task_id)) and answer.status in FINISHED:
                     self._ledger.note_ended(answer.task_id, None, TaskStatus(answer.status))
+            case _:
+                return
+        self._moved()
 
     def _timeline(self) -> Iterator[tuple[float, int, bool, TaskPlan]]:
         """Yield what is to be done: when, its place among what is done at one moment, whether to withdraw, the task."""
@@ -70,11 +81,11 @@ class Customer:
         await self._room.acquire()
         job = wire.Job(self._scenario.real(task.seconds), task.ends != "failed", task.failures)
         request = wire.Submit(task.name, task.skills, int(task.priority), job, task.on_hold)
-        self._link.ask(("submit", task.name), request)
+        self._link.ask(self._homes[task.name], ("submit", task.name), request)
 
     def _withdraw(self, name: str) -> None:
         task_id = self._ledger.submitted.get(name)
         if task_id is None:
             self._withdrawn.add(name)  # as soon as the submission is acknowledged
         else:
-            self._link.ask(("cancel", task_id), wire.Cancel(task_id))
+            self._link.ask(self._homes[name], ("cancel", task_id), wire.Cancel(task_id))

@@ -1,57 +1,46 @@
-"""All nodes together: who hears which answer, who beats, and who dies."""
+"""The nodes of one process: who hears which answer, who beats, and who dies."""
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from openclaw_store import TaskStatus
-from openclaw_store.cli.replay import wire
-from openclaw_store.cli.replay.ledger import Ledger
+from openclaw_store.cli.replay import orders, wire
 from openclaw_store.cli.replay.link import Link
 from openclaw_store.cli.replay.nodes import Node
-from openclaw_store.cli.replay.scenario import Scenario
-from openclaw_store.cli.text import number_of
-from openclaw_store.domain.task import FINISHED
 
 _DICE: Final = 0.1  # the chance that a node which has just got work is the one that dies, when one is to die
 _FALLBACK: Final = 5  # node timeouts after which a dead node comes back though nobody said that it was missed
+_SETTLED: Final = 1.0  # seconds after which what a killed coordinator had sent to the database is done or undone
 
 
 class Fleet:
-    """The nodes of a scenario.
+    """Nodes, and what becomes of them.
 
     Args:
-        tell: called with what happens, in words.
-
-    Attributes:
-        deaths: how many nodes have died.
+        muster: which ones, and how they behave.
+        link: the way to the coordinators.
+        say: called with what the replay should know.
     """
 
-    def __init__(self, scenario: Scenario, link: Link, ledger: Ledger, tell: Callable[[str], None]) -> None:
-        self.deaths = 0
-        self._scenario = scenario
+    def __init__(self, muster: orders.Muster, link: Link, say: Callable[[orders.News], None]) -> None:
+        self._muster = muster
         self._link = link
-        self._ledger = ledger
-        self._tell = tell
-        self._nodes = {plan.node_id: Node(plan, link) for plan in scenario.nodes}
+        self._say = say
+        self._nodes = {
+            plan.node_id: Node(plan, place % muster.coordinators, link) for place, plan in enumerate(muster.nodes)
+        }
         self._away: set[str] = set()
-        self._dice = random.Random(scenario.seed)  # noqa: S311 - a simulation, to be repeated
+        self._doomed = 0
+        self._unsure: dict[str, float] = {}
+        """Until when nodes ask what they hold."""
+        self._dice = random.Random(muster.seed)  # noqa: S311 - a simulation, to be repeated
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether every node that died is back."""
-        return not self._away
-
-    @property
-    def is_working(self) -> bool:
-        """Whether some attempt has not run for its time yet."""
-        return any(node.is_working for node in self._nodes.values())
-
-    @property
-    def speaking(self) -> int:
-        """How many nodes are registered and speak."""
-        return sum(node.is_up for node in self._nodes.values())
+    def standing(self) -> orders.Standing:
+        """Return how many nodes are registered and speak, and whether some work."""
+        nodes = self._nodes.values()
+        return orders.Standing(sum(node.is_up for node in nodes), any(node.is_working for node in nodes))
 
     def register_all(self) -> None:
         """Start every node."""
@@ -61,62 +50,91 @@ class Fleet:
     async def beat(self) -> None:
         """Send heartbeats for ever."""
         while True:
-            await asyncio.sleep(self._scenario.node_timeout / 4)
-            beats = [(node.plan.node_id, node.incarnation) for node in self._nodes.values() if node.is_up]
-            self._link.say(wire.Beats(beats))
+            await asyncio.sleep(self._muster.node_timeout / 4)
+            beats: defaultdict[int, list[tuple[str, int]]] = defaultdict(list)
+            for node in self._nodes.values():
+                if node.is_up:
+                    beats[node.home].append((node.plan.node_id, node.incarnation))
+            for home, nodes in beats.items():
+                self._link.say(home, wire.Beats(nodes))
+            self._ask_what_is_held()
 
-    def resume(self) -> None:
-        """Ask a new coordinator what each node holds: an answer may have died with the old one."""
-        for node in self._nodes.values():
-            if node.is_up:
-                self._link.say(wire.Held(node.plan.node_id))
+    def unanswered(self, requests: Iterable[wire.Request]) -> None:
+        """Note what a coordinator has died with: who asked it for work may hold some without knowing."""
+        self._doubt(request.node_id for request in requests if isinstance(request, wire.Claim))
+        self._ask_what_is_held()
 
-    def hear(self, answer: wire.Registered | wire.Granted | wire.Holding | wire.Offline | wire.Reported) -> None:
+    def hear(self, answer: wire.Answer) -> None:
         """Let the node hear the answer that is for it; a dead one does not."""
+        if isinstance(answer, wire.Submitted | wire.Cancelled):
+            return  # customers hear these
         node = self._nodes[answer.node_id]
         if node.dead:
             return
         match answer:
             case wire.Registered():
-                node.registered(answer.incarnation)
-                if node.is_up:
-                    self._away.discard(answer.node_id)
+                self._registered(node, answer.incarnation)
             case wire.Granted():
                 node.granted()
                 self._work(node, answer.grants)
             case wire.Holding():
-                self._work(node, answer.grants)
+                self._holds(node, answer.grants)
             case wire.Offline():
                 if node.incarnation == answer.incarnation:
                     node.register()
             case wire.Reported():
-                self._note(node, answer)
+                self._reported(node, answer)
 
-    def missed(self, node_ids: list[str]) -> None:
-        """Note that the coordinator has declared nodes lost: they come back soon."""
+    def let_one_die(self) -> None:
+        """Let one of the nodes that work die, as soon as there is one."""
+        self._doomed += 1
+
+    def missed(self, node_ids: Iterable[str]) -> None:
+        """Note that a coordinator has declared nodes lost: they come back soon."""
         loop = asyncio.get_running_loop()
         for node_id in node_ids:
             if node_id in self._away:
-                loop.call_later(self._scenario.comeback, self._come_back, self._nodes[node_id])
+                loop.call_later(self._muster.comeback, self._come_back, self._nodes[node_id])
+
+    def _doubt(self, node_ids: Iterable[str]) -> None:
+        until = asyncio.get_running_loop().time() + _SETTLED
+        self._unsure |= dict.fromkeys(node_ids, until)
+
+    def _ask_what_is_held(self) -> None:
+        asking: defaultdict[int, list[str]] = defaultdict(list)
+        for node_id in self._unsure:
+            if self._nodes[node_id].is_up:
+                asking[self._nodes[node_id].home].append(node_id)
+        for home, node_ids in asking.items():
+            self._link.say(home, wire.Held(node_ids))
+
+    def _registered(self, node: Node, incarnation: int) -> None:
+        node.registered(incarnation)
+        if node.is_up and node.plan.node_id in self._away:
+            self._away.discard(node.plan.node_id)
+            self._say(orders.Recovered(node.plan.node_id))
+
+    def _holds(self, node: Node, grants: list[wire.Grant]) -> None:
+        if self._unsure.get(node.plan.node_id, 0.0) <= asyncio.get_running_loop().time():
+            self._unsure.pop(node.plan.node_id, None)
+        self._work(node, grants)
 
     def _work(self, node: Node, grants: list[wire.Grant]) -> None:
         if not node.is_up:
+            # One coordinator may answer an old claim before another one's word that the node is registered arrives.
+            self._doubt([node.plan.node_id])
             return
         fresh = node.take(grants)
-        if fresh:
+        if fresh and self._doomed:
             self._maybe_kill(node)
         if not node.dead:
             node.run(fresh)
             node.ask_for_work()
 
-    def _note(self, node: Node, answer: wire.Reported) -> None:
-        status = TaskStatus(answer.status)
+    def _reported(self, node: Node, answer: wire.Reported) -> None:
         if not self._link.answered(("report", answer.task_id, answer.attempt)):
             return
-        if not answer.accepted:
-            self._ledger.note_refused()
-        elif status in FINISHED:
-            self._ledger.note_ended(answer.task_id, answer.attempt, status)
+        self._say(answer)
         node.reported((answer.task_id, answer.attempt))
         if node.is_up:
             node.ask_for_work()
@@ -124,28 +142,23 @@ class Fleet:
             node.register()
 
     def _maybe_kill(self, node: Node) -> None:
-        """Let a node that holds work die, when it is time for one to die."""
-        every = self._scenario.faults.kill_node_every
-        if not every or self._ledger.ended // every <= self.deaths:
-            return
+        """Let a node that holds work die; ``node`` has just got some."""
         at_work = [one for one in self._nodes.values() if one.is_up and one.is_working]
         if at_work:
-            victim: Node | None = self._dice.choice(at_work)
-        else:
+            self._kill(self._dice.choice(at_work))
+        elif self._dice.random() < _DICE:
             # Nobody works for longer than a moment: whoever has just got something to do may be the one.
-            victim = node if self._dice.random() < _DICE else None
-        if victim is not None:
-            self._kill(victim)
+            self._kill(node)
 
     def _kill(self, node: Node) -> None:
-        self.deaths += 1
+        self._doomed -= 1
         self._away.add(node.plan.node_id)
         node.die()
-        self._tell(f"node {node.plan.node_id} died with {number_of(len(node.attempts), 'task')}")
-        after = _FALLBACK * self._scenario.node_timeout
+        self._say(orders.Died(node.plan.node_id, len(node.attempts)))
+        after = _FALLBACK * self._muster.node_timeout
         asyncio.get_running_loop().call_later(after, self._come_back, node)
 
     def _come_back(self, node: Node) -> None:
         if node.dead:
-            self._tell(f"node {node.plan.node_id} came back and reports {number_of(len(node.attempts), 'old attempt')}")
+            self._say(orders.CameBack(node.plan.node_id, len(node.attempts)))
             node.come_back()

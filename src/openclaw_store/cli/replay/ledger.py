@@ -59,9 +59,12 @@ class Ledger:
         self._ends[task_id][attempt] = status
         self._close(self._names.get(task_id))
 
-    def note_refused(self) -> None:
-        """Note that a report was refused."""
-        self.stale += 1
+    def note_reported(self, task_id: str, attempt: int, status: TaskStatus, *, accepted: bool) -> None:
+        """Note what became of an attempt's report, and the task's status after it."""
+        if not accepted:
+            self.stale += 1
+        elif status in FINISHED:
+            self.note_ended(task_id, attempt, status)
 
     def compare(self, stored: Mapping[str, TaskStatus], finishes: Mapping[str, int]) -> Findings:
         """Return where the store differs from what it has acknowledged.

@@ -1,125 +1,118 @@
-"""The cluster's side of the conversation with the coordinator's process; it starts that process, and kills it."""
+"""The way from nodes and customers to the coordinators: whoever loses the one that it talks to turns to another."""
 
 import asyncio
-import sys
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
-from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from openclaw_store.cli.replay import wire
-from openclaw_store.cli.replay.errors import ReplayError
+from openclaw_store.cli.replay.frames import Outbox
 
-_MODULE: Final = "openclaw_store.cli.replay.coordinator"
-_LAST_LINES: Final = 15
-_PATIENCE: Final = 10.0  # seconds for a process that was told to stop
+HOST: Final = "127.0.0.1"
+
+Hear: TypeAlias = Callable[[wire.Answer], None]
+Unanswered: TypeAlias = Callable[[list[wire.Request]], None]
+
+
+class Question:
+    """What was asked and not answered; ``line`` is the connection that it was sent by, None when it was not."""
+
+    def __init__(self, home: int, request: wire.Request) -> None:
+        self.home = home
+        self.request = request
+        self.line: Outbox | None = None
 
 
 class Link:
-    """Talks to whichever coordinator is alive. What was asked and not answered is asked again of the next one.
+    """The connections of one process. What a dead coordinator has not answered is asked again of a living one.
+
+    Everybody has a home: the number of the coordinator that it talks to, and when that is dead to the next one.
 
     Args:
-        opening: what every coordinator is told first.
-        log: the file that takes what the coordinators print.
-        hear: called with each answer.
+        coordinators: how many there are.
+        secret: what they must be told.
     """
 
-    def __init__(self, opening: wire.Open, log: Path, hear: Callable[[wire.Answer], None]) -> None:
-        self._opening = opening
-        self._log = log
-        self._hear = hear
-        self._process: asyncio.subprocess.Process | None = None
-        self._outbox: wire.Outbox | None = None
-        self._unanswered: dict[Hashable, wire.Request] = {}
-        self._killed = False
-        self._stopping = False
-        self.kills = 0
+    def __init__(self, coordinators: int, secret: bytes) -> None:
+        self._coordinators = coordinators
+        self._secret = secret
+        self._offers: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
+        self._lines: dict[int, Outbox] = {}
+        self._questions: dict[Hashable, Question] = {}
 
-    async def run(self) -> None:
-        """Keep a coordinator running until ``stop()``. Raises ReplayError when one ends that nobody has killed."""
-        try:
-            while not self._stopping:
-                await self._run_one()
-        finally:
-            await self._end()
+    async def run(self, hear: Hear, unanswered: Unanswered = lambda _requests: None) -> None:
+        """Connect to every coordinator that serves, until cancelled.
 
-    def say(self, request: wire.Request) -> None:
+        Args:
+            hear: called with each answer.
+            unanswered: called with the requests that a coordinator has died with, before they are asked again.
+        """
+        async with asyncio.TaskGroup() as group:
+            while True:
+                coordinator, port = await self._offers.get()
+                group.create_task(self._talk(coordinator, port, hear, unanswered))
+
+    def serving(self, coordinator: int, port: int) -> None:
+        """Note that a coordinator serves, for the first time or in the place of a dead one."""
+        self._offers.put_nowait((coordinator, port))
+
+    def say(self, home: int, request: wire.Request) -> None:
         """Send what needs no answer, or drop it when nobody listens."""
-        if self._outbox is not None:
-            self._outbox.put(request)
+        line = self._nearest(home)
+        if line is not None:
+            line.put(request)
 
-    def ask(self, key: Hashable, request: wire.Request) -> None:
-        """Send what needs an answer, and send it to every new coordinator until ``answered(key)``."""
-        self._unanswered[key] = request
-        self.say(request)
+    def ask(self, home: int, key: Hashable, request: wire.Request) -> None:
+        """Send what needs an answer, and send it again whenever a coordinator dies with it, until ``answered(key)``."""
+        question = self._questions[key] = Question(home, request)
+        self._send(question)
 
     def is_open(self, key: Hashable) -> bool:
         """Whether this was asked and not answered."""
-        return key in self._unanswered
+        return key in self._questions
 
     def answered(self, key: Hashable) -> bool:
         """Forget a question; return whether it was open."""
-        return self._unanswered.pop(key, None) is not None
+        return self._questions.pop(key, None) is not None
 
     def forget(self, keys: Iterable[Hashable]) -> None:
         """Ask these no more."""
         for key in keys:
-            self._unanswered.pop(key, None)
+            self._questions.pop(key, None)
 
-    def kill(self) -> None:
-        """Kill the coordinator, without warning; another one is started."""
-        if self._process is not None and self._outbox is not None:
-            self._killed, self._outbox = True, None
-            self.kills += 1
-            self._process.kill()
+    def _nearest(self, home: int) -> Outbox | None:
+        ring = (number % self._coordinators for number in range(home, home + self._coordinators))
+        return next((self._lines[number] for number in ring if number in self._lines), None)
 
-    def stop(self) -> None:
-        """Tell the coordinator to shut down in good order; ``run()`` then ends."""
-        self._stopping = True
-        self.say(wire.Stop())
+    def _send(self, question: Question) -> None:
+        question.line = self._nearest(question.home)
+        if question.line is not None:
+            question.line.put(question.request)
 
-    async def _run_one(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                _MODULE,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for us; we end it in good order
-            )
-        assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101, PT018
-        self._process.stdin.write(wire.frame([self._opening]))
-        async for answer in wire.answers(self._process.stdout):
-            if isinstance(answer, wire.Ready):
-                self._connect(self._process.stdin)
-            self._hear(answer)
-        served, self._outbox = self._outbox is not None or self._killed, None
-        code = await self._process.wait()
-        # A coordinator that somebody else has killed is replaced like one that we have killed.
-        if not self._stopping and not (served and (self._killed or code < 0)):
-            raise ReplayError(f"the coordinator's process ended by itself ({code}):\n{self._tail()}")
-        self._killed = False
+    async def _talk(self, coordinator: int, port: int, hear: Hear, unanswered: Unanswered) -> None:
+        with suppress(ConnectionError):  # it is dead already
+            reader, writer = await asyncio.open_connection(HOST, port)
+            writer.write(self._secret)
+            line = Outbox(writer.write)
+            self._begin(coordinator, line)
+            try:
+                async for answer in wire.answers(reader):
+                    hear(answer)
+            finally:
+                writer.close()
+            lost = self._lose(coordinator, line)
+            unanswered([question.request for question in lost])
+            for question in lost:
+                self._send(question)
 
-    def _connect(self, stdin: asyncio.StreamWriter) -> None:
-        self._outbox = wire.Outbox(stdin.write)
-        for request in self._unanswered.values():
-            self._outbox.put(request)
+    def _begin(self, coordinator: int, line: Outbox) -> None:
+        self._lines[coordinator] = line
+        for question in self._questions.values():
+            if question.line is None:
+                self._send(question)
 
-    async def _end(self) -> None:
-        process, self._outbox = self._process, None
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), _PATIENCE)
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-
-    def _tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-_LAST_LINES:]) or "it printed nothing"
+    def _lose(self, coordinator: int, line: Outbox) -> list[Question]:
+        """Forget a connection; return what was asked by it and not answered."""
+        if self._lines[coordinator] is line:  # else the one in its place serves already
+            del self._lines[coordinator]
+        return [question for question in self._questions.values() if question.line is line]

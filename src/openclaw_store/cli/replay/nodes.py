@@ -1,6 +1,7 @@
 """Simulated nodes: they hold their work in memory, outlive coordinators, and now and then die."""
 
 import asyncio
+from collections.abc import Hashable
 
 from openclaw_store.cli.replay import wire
 from openclaw_store.cli.replay.link import Link
@@ -30,14 +31,20 @@ class Attempt:
 class Node:
     """One node: it asks for work while it has room, runs it, and reports.
 
+    Args:
+        plan: what it is.
+        home: the number of the coordinator that it talks to while that one is alive.
+        link: the way to the coordinators.
+
     Attributes:
         incarnation: the one that it is registered under; 0 while it is not.
         dead: whether it is silent: it neither hears nor says anything.
         attempts: what it works on, by task and attempt.
     """
 
-    def __init__(self, plan: NodePlan, link: Link) -> None:
+    def __init__(self, plan: NodePlan, home: int, link: Link) -> None:
         self.plan = plan
+        self.home = home
         self.incarnation = 0
         self.dead = False
         self.attempts: dict[AttemptKey, Attempt] = {}
@@ -60,7 +67,7 @@ class Node:
         """Drop all work and start afresh. Reports that are under way stay under way."""
         self._fall_silent()
         self.attempts.clear()
-        self._link.ask(self._registration, wire.Register(self.plan.node_id, self.plan.skills, self.plan.slots))
+        self._ask(self._registration, wire.Register(self.plan.node_id, self.plan.skills, self.plan.slots))
 
     def registered(self, incarnation: int) -> None:
         """Begin to ask for work."""
@@ -72,7 +79,7 @@ class Node:
         """Ask for tasks while there is room for some; the coordinator answers when it has any."""
         if self.is_up and len(self.attempts) < self.plan.slots and not self._link.is_open(self._claim):
             claim = wire.Claim(self.plan.node_id, self.incarnation, self.plan.skills, self.plan.slots)
-            self._link.ask(self._claim, claim)
+            self._ask(self._claim, claim)
 
     def granted(self) -> None:
         """Note that the coordinator has answered."""
@@ -114,7 +121,10 @@ class Node:
 
     def _report(self, attempt: Attempt) -> None:
         key = ("report", attempt.grant.task_id, attempt.grant.attempt)
-        self._link.ask(key, attempt.report(self.plan.node_id))
+        self._ask(key, attempt.report(self.plan.node_id))
+
+    def _ask(self, key: Hashable, request: wire.Request) -> None:
+        self._link.ask(self.home, key, request)
 
     def _fall_silent(self) -> None:
         self.incarnation = 0

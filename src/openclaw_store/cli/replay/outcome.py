@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from openclaw_store.cli.report import Facts, Report
-from openclaw_store.cli.text import size
+from openclaw_store.cli.text import number_of, size
 
 _SHOWN: Final = 5
 
@@ -15,6 +15,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of a replay, and whether the store kept its word.
 
     Attributes:
+        workers: over how many processes the nodes were spread; 0: none of their own.
         completed, failed, cancelled, pending: how many of the submitted tasks are stored so; ``pending`` counts all
             that have not ended.
         lost: tasks that were acknowledged and are not stored, or not in the status that was acknowledged.
@@ -30,6 +31,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     nodes: int
+    coordinators: int
+    workers: int
     tasks_submitted: int
     completed: int
     failed: int
@@ -69,7 +72,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     def _figures(self) -> Sequence[tuple[str, str]]:
         return [
-            ("nodes", f"{self.nodes:,}"),
+            ("nodes", f"{self.nodes:,}" + (f" on {number_of(self.workers, 'worker')}" if self.workers else "")),
+            ("coordinators", f"{self.coordinators:,}"),
             ("tasks submitted", f"{self.tasks_submitted:,}"),
             ("ended", f"{self.completed:,} completed, {self.failed:,} failed, {self.cancelled:,} cancelled"),
             ("pending", f"{self.pending:,}"),

@@ -47,12 +47,23 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     """What goes wrong.
 
     Attributes:
-        kill_coordinator_after: kill the coordinator's process when so many tasks have ended; may name several moments.
+        kill_coordinator_after: kill a coordinator's process when so many tasks have ended; may name several moments.
+        kill_coordinator_every: kill one whenever so many more tasks have ended, in turn; 0: never.
         kill_node_every: let a node die whenever so many more tasks have ended; 0: never.
     """
 
     kill_coordinator_after: tuple[int, ...] = ()
+    kill_coordinator_every: int = 0
     kill_node_every: int = 0
+
+    def coordinators_killed(self, ended: int) -> int:
+        """Return how many coordinators are to be killed by the time when so many tasks have ended."""
+        at_moments = sum(ended >= moment for moment in self.kill_coordinator_after)
+        return at_moments + (ended // self.kill_coordinator_every if self.kill_coordinator_every else 0)
+
+    def nodes_killed(self, ended: int) -> int:
+        """Return how many nodes are to be killed by the time when so many tasks have ended."""
+        return ended // self.kill_node_every if self.kill_node_every else 0
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +76,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         node_timeout: after how many (real) silent seconds a node counts as lost.
         comeback: how many (real) seconds after that a silent node shows up again; it has missed everything.
         retry_pause: the pause before the first retry of a failed attempt, in (real) seconds.
+        coordinators: how many processes share the store and serve nodes and customers.
+        workers: over how many processes the nodes are spread; 0: they live where the replay does.
     """
 
     nodes: tuple[NodePlan, ...]
@@ -75,6 +88,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     node_timeout: float = 2.0
     comeback: float = 0.0
     retry_pause: float = 1.0
+    coordinators: int = 1
+    workers: int = 0
 
     def real(self, recorded: float) -> float:
         """Return how many real seconds so many recorded ones take."""

@@ -9,7 +9,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from openclaw_store import NodeInfo, StateManager, Task, TaskStatus, TaskType
+from openclaw_store import Database, NodeInfo, StateManager, Task, TaskStatus, TaskType
 from openclaw_store.cli.replay import wire
 from openclaw_store.cli.replay.arrivals import Arrivals
 from openclaw_store.errors import (
@@ -18,7 +18,6 @@ from openclaw_store.errors import (
     NodeUnavailableError,
     StaleAttemptError,
     StaleIncarnationError,
-    VerificationError,
 )
 
 _JOB: Final = "replay"
@@ -30,17 +29,22 @@ _MANY_RETRIES: Final = 1_000_000
 
 
 class Service:
-    """Answers one request at a time; many may be under way at once, and their writes share commits.
+    """Answers the requests of one connection; many may be under way at once, and their writes share commits.
 
     Args:
-        state: the store, open.
+        state: the cluster.
+        database: the store behind it, open.
+        arrivals: tells of tasks that became ready.
         say: sends an answer.
     """
 
-    def __init__(self, state: StateManager, say: Callable[[wire.Answer], None]) -> None:
+    def __init__(
+        self, state: StateManager, database: Database, arrivals: Arrivals, say: Callable[[wire.Answer], None]
+    ) -> None:
         self._state = state
+        self._database = database
+        self._arrivals = arrivals
         self._say = say
-        self.arrivals = Arrivals()
 
     async def handle(self, request: wire.Request) -> None:
         """Do what is asked and say what came of it."""
@@ -59,10 +63,6 @@ class Service:
                 await self._held(request)
             case wire.Cancel():
                 await self._cancel(request)
-            case wire.Verify():
-                await self._verify()
-            case wire.Open() | wire.Stop():
-                pass  # the process sees to these
             case _:
                 assert_never(request)
 
@@ -86,7 +86,7 @@ class Service:
     async def _claim(self, request: wire.Claim) -> None:
         offered = frozenset(request.skills)
         while True:
-            seen = self.arrivals.count
+            seen = self._arrivals.count
             try:
                 tasks = await self._state.claim_tasks(request.node_id, request.limit, start=True)
             except (NodeNotFoundError, NodeUnavailableError):
@@ -95,11 +95,15 @@ class Service:
             if tasks:
                 self._say(wire.Granted(request.node_id, [_grant(task) for task in tasks]))
                 return
-            await self.arrivals.wait(offered, seen)
+            await self._arrivals.wait(offered, seen)
 
     async def _held(self, request: wire.Held) -> None:
+        async with self._database.unit_of_work(read_only=True) as uow:
+            head = await uow.changes.head()
+        await self._state.wait_for(head.revision)  # another coordinator may have given the node something
         state = await self._state.get_state()
-        self._say(wire.Holding(request.node_id, [_grant(task) for task in state.tasks_on(request.node_id)]))
+        for node_id in request.node_ids:
+            self._say(wire.Holding(node_id, [_grant(task) for task in state.tasks_on(node_id)]))
 
     async def _report(self, request: wire.Report) -> None:
         task_id, attempt = request.task_id, request.attempt
@@ -110,7 +114,7 @@ class Service:
                 task = await self._state.fail_task(task_id, attempt, request.error, retry=not request.final)
             accepted = True
         except StaleAttemptError:
-            task = await self._state.get_task(task_id)
+            task = await self._stored(task_id)
             accepted = _was_made_before(request, task)
         self._say(wire.Reported(request.node_id, task_id, attempt, accepted, task.status.value))
 
@@ -132,16 +136,13 @@ class Service:
         try:
             task = await self._state.cancel_task(request.task_id)
         except InvalidTransitionError:
-            task = await self._state.get_task(request.task_id)
+            task = await self._stored(request.task_id)
         self._say(wire.Cancelled(request.task_id, task.status.value))
 
-    async def _verify(self) -> None:
-        differences: list[str] = []
-        try:
-            await self._state.verify()
-        except VerificationError as error:
-            differences.append(str(error))
-        self._say(wire.Verified(differences))
+    async def _stored(self, task_id: str) -> Task:
+        """Return a task from the tables: what another coordinator has just done is not in the snapshot yet."""
+        async with self._database.unit_of_work(read_only=True) as uow:
+            return await uow.tasks.get(task_id)
 
 
 def _grant(task: Task) -> wire.Grant:

@@ -1,21 +1,12 @@
-"""What the coordinator's process and the rest of the cluster say to each other, and how it is framed.
-
-A frame is four bytes of length, big-endian, and a MessagePack array of messages.
-"""
+"""What a coordinator's process hears and says: to whoever started it, and to the nodes and customers that it serves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Final, Generic, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import msgspec
 
-T = TypeVar("T")
-
-_LENGTH: Final = 4
-
-
-class Message(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """Base of everything that is said."""
+from openclaw_store.cli.replay.frames import Frames, Message
 
 
 class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -32,16 +23,16 @@ class Job(msgspec.Struct, frozen=True, array_like=True, gc=False):
     failures: int = 0
 
 
-# What the coordinator is told
+class Grant(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A task that is a node's now."""
+
+    task_id: str
+    attempt: int
+    retries: int
+    job: Job
 
 
-class Open(Message, frozen=True):
-    """The first message: which store to serve, and after how many silent seconds a node counts as lost."""
-
-    url: str
-    cluster: str
-    node_timeout: float
-    retry_pause: float
+# What nodes and customers say
 
 
 class Register(Message, frozen=True):
@@ -68,9 +59,9 @@ class Claim(Message, frozen=True):
 
 
 class Held(Message, frozen=True):
-    """A node asks what it holds, because it may have missed an answer."""
+    """Nodes ask what they hold, because they may have missed an answer."""
 
-    node_id: str
+    node_ids: list[str]
 
 
 class Report(Message, frozen=True):
@@ -99,24 +90,10 @@ class Cancel(Message, frozen=True):
     task_id: str
 
 
-class Verify(Message, frozen=True):
-    """Prove that cache, history and tables agree."""
+Request: TypeAlias = Register | Beats | Claim | Held | Report | Submit | Cancel
 
 
-class Stop(Message, frozen=True):
-    """Shut down in good order."""
-
-
-Request: TypeAlias = Open | Register | Beats | Claim | Held | Report | Submit | Cancel | Verify | Stop
-
-
-# What the coordinator answers
-
-
-class Ready(Message, frozen=True):
-    """It serves; this is the revision of its snapshot."""
-
-    revision: int
+# What they are answered
 
 
 class Registered(Message, frozen=True):
@@ -124,15 +101,6 @@ class Registered(Message, frozen=True):
 
     node_id: str
     incarnation: int
-
-
-class Grant(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A task that is a node's now."""
-
-    task_id: str
-    attempt: int
-    retries: int
-    job: Job
 
 
 class Granted(Message, frozen=True):
@@ -181,6 +149,50 @@ class Cancelled(Message, frozen=True):
     status: str
 
 
+Answer: TypeAlias = Registered | Granted | Holding | Offline | Reported | Submitted | Cancelled
+
+
+# What whoever started the coordinator says
+
+
+class Open(Message, frozen=True):
+    """The first message: what to serve, and whom.
+
+    Attributes:
+        url, cluster: the store.
+        secret: what every node and customer must know.
+        node_timeout: after how many silent seconds a node counts as lost.
+        retry_pause: the pause before the first retry of a failed attempt, in seconds.
+    """
+
+    url: str
+    cluster: str
+    secret: bytes
+    node_timeout: float
+    retry_pause: float
+
+
+class Verify(Message, frozen=True):
+    """Prove that cache, history and tables agree."""
+
+
+class Stop(Message, frozen=True):
+    """Shut down in good order."""
+
+
+Command: TypeAlias = Open | Verify | Stop
+
+
+# What it is told
+
+
+class Ready(Message, frozen=True):
+    """It serves: from this revision of its snapshot, at this port of the loopback address."""
+
+    revision: int
+    port: int
+
+
 class Lost(Message, frozen=True):
     """The coordinator declared nodes lost; so many of their tasks were taken back."""
 
@@ -208,73 +220,24 @@ class Trouble(Message, frozen=True):
     problem: str
 
 
-Answer: TypeAlias = (
-    Ready
-    | Registered
-    | Granted
-    | Holding
-    | Offline
-    | Reported
-    | Submitted
-    | Cancelled
-    | Lost
-    | Figures
-    | Verified
-    | Trouble
-)
-
-_encoder: Final = msgspec.msgpack.Encoder()
-
-
-def frame(messages: Iterable[Message]) -> bytes:
-    """Return the messages as one frame."""
-    body = _encoder.encode(list(messages))
-    return len(body).to_bytes(_LENGTH) + body
-
-
-class Frames(Generic[T]):
-    """Reads frames of messages of one kind."""
-
-    def __init__(self, reader: asyncio.StreamReader, decoder: "msgspec.msgpack.Decoder[list[T]]") -> None:
-        self._reader = reader
-        self._decoder = decoder
-
-    async def __aiter__(self) -> AsyncIterator[T]:
-        """Yield message after message until the other side is gone; a frame that it did not finish is dropped."""
-        try:
-            while True:
-                length = int.from_bytes(await self._reader.readexactly(_LENGTH))
-                for message in self._decoder.decode(await self._reader.readexactly(length)):
-                    yield message
-        except asyncio.IncompleteReadError:
-            return
+Notice: TypeAlias = Ready | Lost | Figures | Verified | Trouble
 
 
 def requests(reader: asyncio.StreamReader) -> Frames[Request]:
-    """Return what the coordinator hears."""
+    """Return what nodes and customers say."""
     return Frames(reader, msgspec.msgpack.Decoder(list[Request]))
 
 
 def answers(reader: asyncio.StreamReader) -> Frames[Answer]:
-    """Return what the coordinator says."""
+    """Return what they are answered."""
     return Frames(reader, msgspec.msgpack.Decoder(list[Answer]))
 
 
-class Outbox:
-    """Collects what is said in one turn of the event loop and sends it as one frame."""
+def commands(reader: asyncio.StreamReader) -> Frames[Command]:
+    """Return what whoever started the coordinator says."""
+    return Frames(reader, msgspec.msgpack.Decoder(list[Command]))
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
-        self._messages: list[Message] = []
 
-    def put(self, message: Message) -> None:
-        """Send the message with the next frame."""
-        if not self._messages:
-            asyncio.get_running_loop().call_soon(self.flush)
-        self._messages.append(message)
-
-    def flush(self) -> None:
-        """Send what was collected, now."""
-        if self._messages:
-            self._write(frame(self._messages))
-            self._messages.clear()
+def notices(reader: asyncio.StreamReader) -> Frames[Notice]:
+    """Return what they are told."""
+    return Frames(reader, msgspec.msgpack.Decoder(list[Notice]))

@@ -24,12 +24,13 @@ def upgrade() -> None:
     _create_tasks()
     _index_tasks()
     _create_leaders()
+    _create_listeners()
     _create_changes()
 
 
 def downgrade() -> None:
     """Drop the tables, children first."""
-    for name in ("changes", "leaders", "tasks", "heartbeats", "nodes", "requirements", "clusters"):
+    for name in ("changes", "listeners", "leaders", "tasks", "heartbeats", "nodes", "requirements", "clusters"):
         op.drop_table(name)
 
 
@@ -218,6 +219,17 @@ def _create_leaders() -> None:
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("cluster_id", "role", name=op.f("pk_leaders")),
         _of_a_cluster("leaders"),
+    )
+
+
+def _create_listeners() -> None:
+    op.create_table(
+        "listeners",
+        sa.Column("cluster_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("listener_id", _short(128), nullable=False),
+        sa.Column("stored_until", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("cluster_id", "listener_id", name=op.f("pk_listeners")),
+        sa.ForeignKeyConstraint(["cluster_id"], ["clusters.cluster_id"], name=op.f("fk_listeners_cluster_id_clusters")),
     )
 
 

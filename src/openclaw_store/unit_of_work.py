@@ -13,7 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from openclaw_store.domain.change import Commit
 from openclaw_store.engines import Failure
 from openclaw_store.errors import ClosedError, CommitUnknownError
-from openclaw_store.repositories import ChangeRepository, LeaderRepository, NodeRepository, Scope, TaskRepository
+from openclaw_store.repositories import (
+    ChangeRepository,
+    LeaderRepository,
+    ListenerRepository,
+    NodeRepository,
+    Scope,
+    TaskRepository,
+)
 
 _UNKNOWN: Final = frozenset({Failure.STORAGE, Failure.DISCONNECT})
 """After these at COMMIT its answer does not tell whether it happened."""
@@ -25,7 +32,7 @@ class UnitOfWork:
     """A transaction as a context: it commits on leaving and rolls back on any error.
 
     Attributes:
-        tasks, nodes, changes, leaders: the repositories, all in this transaction.
+        tasks, nodes, changes, leaders, listeners: the repositories, all in this transaction.
         session: for your own ``select()`` in the same transaction, and writes to tables of your own. Writes to the
             store's tables are refused with ValidationError: they would pass by the history.
     """
@@ -46,6 +53,7 @@ class UnitOfWork:
         self.tasks = TaskRepository(scope, self.changes)
         self.nodes = NodeRepository(scope, self.tasks)
         self.leaders = LeaderRepository(scope)
+        self.listeners = ListenerRepository(scope)
 
     async def __aenter__(self) -> Self:
         try:

@@ -6,7 +6,7 @@ import pytest
 
 from behaviour.test_tasks import node, task
 from conftest import Store
-from openclaw_store.errors import StaleAttemptError
+from openclaw_store.errors import StaleAttemptError, StaleIncarnationError, ValidationError
 
 
 async def test_a_task_that_is_submitted_again_is_not_its_predecessor(store: Store) -> None:
@@ -61,6 +61,21 @@ async def test_a_node_that_was_removed_comes_back_as_another(store: Store) -> No
     async with store.unit() as uow:
         assert (await uow.nodes.create(node("a"))).incarnation == before.incarnation + 1
         assert (await uow.nodes.update_status("a", "offline")).incarnation == before.incarnation + 2
+
+
+async def test_a_claim_of_an_earlier_life_gets_nothing(store: Store) -> None:
+    async with store.unit() as uow:
+        first = await uow.nodes.register(node("a"))
+        second = await uow.nodes.register(node("a"))
+        await uow.tasks.create(task("t"))
+        with pytest.raises(StaleIncarnationError):
+            await uow.tasks.claim("a", incarnation=first.incarnation)
+        assert len(await uow.tasks.claim("a", incarnation=second.incarnation)) == 1
+        with pytest.raises(ValidationError):
+            await uow.tasks.claim("a", incarnation=-1)
+    async with store.state_manager() as manager:
+        with pytest.raises(StaleIncarnationError):
+            await manager.claim_tasks("a", incarnation=first.incarnation)
 
 
 async def test_a_restore_repeats_no_attempt_of_the_future_that_it_undoes(store: Store, tmp_path: Path) -> None:

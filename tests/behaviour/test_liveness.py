@@ -254,6 +254,57 @@ async def test_a_heartbeat_that_arrives_before_the_decision_wins(coordinator: Co
     assert await coordinator.manager.check_stale_nodes() == []
 
 
+async def test_nobody_is_lost_because_another_coordinator_is_behind(coordinator: Coordinator) -> None:
+    names = await coordinator.register(4)
+    coordinator.pass_time(100)
+    async with coordinator.store.unit() as uow:
+        await uow.listeners.heard("another", await uow.now())  # all that it ever stored
+    coordinator.pass_time(29)
+    await coordinator.hear(names[1:])
+    assert await coordinator.manager.check_stale_nodes() == ["n0"]  # it was not behind for long enough to matter
+    await coordinator.manager.add_node(node("n0"))
+    for _ in range(21):  # 210 seconds: it is behind until it must be dead
+        coordinator.pass_time(10)
+        await coordinator.hear(names[1:])
+        assert await coordinator.manager.check_stale_nodes() == []
+    coordinator.pass_time(10)
+    await coordinator.hear(names[1:])
+    assert await coordinator.manager.check_stale_nodes() == ["n0"]
+
+
+async def test_a_coordinator_that_stores_heartbeats_is_a_listener_until_it_leaves(store: Store) -> None:
+    async def late(seconds: float) -> int:
+        store.advance(seconds)
+        async with store.unit() as uow:
+            return len(await uow.listeners.late("me", 120))
+
+    manager = store.state_manager()
+    await manager.initialize()
+    await manager.add_node(node())
+    await manager.update_heartbeat("n1")
+    await manager.sync_to_database()
+    assert await late(0) == 0
+    assert await late(40) == 1
+    await manager.update_heartbeat("n1")
+    await manager.sync_to_database()
+    assert await late(0) == 0
+    await manager._listening.leave()
+    assert await late(40) == 0
+    await manager.shutdown()
+
+
+async def test_a_listener_that_ended_without_a_word_is_forgotten_in_the_end(store: Store) -> None:
+    async with store.unit() as uow:
+        await uow.listeners.heard("gone", await uow.now())
+    store.advance(40)
+    async with store.unit() as uow:
+        await uow.listeners.forget_dead(50)
+        assert await uow.listeners.late("me", 120) == ["gone"]
+        assert await uow.listeners.late("gone", 120) == []
+        await uow.listeners.forget_dead(30)
+        assert await uow.listeners.late("me", 120) == []
+
+
 async def test_tasks_are_taken_back_when_their_time_is_up(coordinator: Coordinator) -> None:
     coordinator.store.policy = Policy(start_lease=10)
     await coordinator.manager.add_node(node(slots=3))

@@ -240,6 +240,18 @@ class LeaderModel(Base):
     expires_at: Mapped[datetime] = mapped_column(Moment)
 
 
+class ListenerModel(Base):
+    """A program that hears nodes. Whoever asks for silent nodes must know whether others are behind with storing."""
+
+    __tablename__ = "listeners"
+    __table_args__ = (ForeignKeyConstraint(["cluster_id"], ["clusters.cluster_id"]),)
+
+    cluster_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    listener_id: Mapped[str] = mapped_column(_Id, primary_key=True)
+    stored_until: Mapped[datetime] = mapped_column(Moment)
+    """Everything that it heard before is in ``heartbeats``."""
+
+
 class ChangeModel(Base):
     """A row of the history."""
 

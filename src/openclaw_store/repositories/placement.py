@@ -22,6 +22,7 @@ from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
 from openclaw_store.errors import (
     NodeNotFoundError,
     NodeUnavailableError,
+    StaleIncarnationError,
     StoreError,
     TaskNotFoundError,
     ValidationError,
@@ -66,18 +67,21 @@ _EXPIRED: Final = (
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """A node's wish for up to ``limit`` tasks."""
+    """A node's wish for up to ``limit`` tasks, in the life that it believes to lead, if it says so."""
 
     node_id: str
     limit: int
     start: bool
+    incarnation: int | None = None
 
     @classmethod
-    def of(cls, node_id: str, limit: int, *, start: bool) -> "Claim":
-        """Return a claim. Raises ValidationError: an id that cannot be, or a limit outside 1 to 1000."""
+    def of(cls, node_id: str, limit: int, *, start: bool, incarnation: int | None = None) -> "Claim":
+        """Return a claim. Raises ValidationError: an id or a number that cannot be, or a limit outside 1 to 1000."""
         checks.identifier(node_id, "node_id")
         checks.whole(limit, "limit", least=1, most=CLAIM_LIMIT)
-        return cls(node_id, limit, bool(start))
+        if incarnation is not None:
+            checks.whole(incarnation, "incarnation")
+        return cls(node_id, limit, bool(start), incarnation)
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -211,6 +215,11 @@ class Placement:
             return _unknown(claim.node_id)
         if node.status is NodeStatus.OFFLINE:
             return NodeUnavailableError(f"node {node.node_id!r} is offline and takes no tasks; it must register again")
+        if claim.incarnation not in {None, node.incarnation}:
+            return StaleIncarnationError(
+                f"node {node.node_id!r} is at incarnation {node.incarnation}, the claim came from {claim.incarnation}."
+                " Drop all work and register again"
+            )
         offered = frozenset(node.available_skills)
         fresh = (one for one, skills in self._scope.journal.requirements.items() if skills <= offered)
         return Wish(claim, node, [*self._scope.catalogue.satisfied_by(offered), *fresh])

@@ -153,7 +153,9 @@ class TaskRepository:
 
     # Placing
 
-    async def claim(self, node_id: str, limit: int = 1, *, start: bool = False) -> list[Task]:
+    async def claim(
+        self, node_id: str, limit: int = 1, *, start: bool = False, incarnation: int | None = None
+    ) -> list[Task]:
         """Give a node the best tasks that it can run, best first: scheduled, or running with ``start``.
 
         Only tasks whose required skills the node offers and whose ``not_before`` has passed, and no more than
@@ -163,8 +165,10 @@ class TaskRepository:
         Raises:
             NodeNotFoundError: the node is not registered.
             NodeUnavailableError: the node is offline; it must register again.
+            StaleIncarnationError: ``incarnation`` is given and is not the present one: another life of the node asked.
         """
-        claimed: list[Task] = only(await self.claim_many([Claim.of(node_id, limit, start=start)]))
+        claim = Claim.of(node_id, limit, start=start, incarnation=incarnation)
+        claimed: list[Task] = only(await self.claim_many([claim]))
         return claimed
 
     async def claim_many(self, claims: Sequence[Claim]) -> list[list[Task] | StoreError]:

@@ -1,7 +1,6 @@
 """What must be done again and again: storing heartbeats, and what one program of a cluster does for all of them."""
 
 import asyncio
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from openclaw_store.state.liveness import Liveness
 
 _FLUSH: Final = 0.5  # seconds between two batches of heartbeats
 _COMPACT: Final = 60.0  # seconds between two compactions of the history
+_DEAD: Final = 86_400.0  # seconds after which a listener that ended without a word is forgotten
 _ROLE: Final = "housekeeping"
 _SHORTEST_TERM: Final = 1.0  # seconds for which nobody else may keep the house
 _log = structlog.get_logger("openclaw_store")
@@ -34,7 +34,6 @@ class Housekeeping:
         self._liveness = liveness
         self._commit = commit
         self._interval = interval
-        self._name = secrets.token_hex(8)
         self.lead: Leadership | None = None
         """The leadership, while it is ours as far as we know."""
         self.loops: list[asyncio.Task[None]] = []
@@ -52,7 +51,7 @@ class Housekeeping:
             loop.cancel()
         if self.loops:
             await asyncio.wait(self.loops)
-        await self._guarded(self._liveness.flush)
+        await self._guarded(self._liveness.leave)
         await self._guarded(self._resign)
 
     async def _keep_house(self) -> None:
@@ -65,11 +64,13 @@ class Housekeeping:
     async def _compact(self) -> None:
         policy = self._database.policy
         if policy.history_seconds is not None and self.lead is not None:
+            await self._commit(lambda uow: uow.listeners.forget_dead(_DEAD))
             await self._database.compact_history(policy.history_revisions, policy.history_seconds, leadership=self.lead)
 
     async def _campaign(self) -> Leadership | None:
         seconds = max(_SHORTEST_TERM, 3 * (self._interval or 0))
-        lead: Leadership | None = await self._commit(lambda uow: uow.leaders.campaign(_ROLE, self._name, seconds))
+        name = self._liveness.name
+        lead: Leadership | None = await self._commit(lambda uow: uow.leaders.campaign(_ROLE, name, seconds))
         if lead is not None and (self.lead is None or self.lead.term != lead.term):
             _log.info("leadership_taken", role=lead.role, term=lead.term)
         return lead

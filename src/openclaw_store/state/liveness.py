@@ -5,6 +5,7 @@ local monotonic clock only measures for how long we were listening.
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any, Final
@@ -28,6 +29,7 @@ from openclaw_store.unit_of_work import UnitOfWork
 _PULSE: Final = 0.25  # seconds between two looks at whether the event loop is still on time
 _MANY: Final = 1 / 3  # of the nodes: to lose more at once needs a second look
 _EXPIRE_LIMIT: Final = 1000
+_SILENT: Final = 1.0  # seconds without a heartbeat after which a program is no listener any more
 _log = structlog.get_logger("openclaw_store")
 
 
@@ -60,10 +62,12 @@ class Liveness:
         self._feed = feed
         self._commit = commit
         self._clock = clock
+        self.name = secrets.token_hex(8)
         self._attention = Attention(clock())
         self._beats: dict[str, Beat] = {}
         self._flushing = asyncio.Lock()
         self._failing_since: float | None = None
+        self._present: float | None = None
         self._times: tuple[float, float] | None = None
         self._suspects: dict[str, float] = {}
 
@@ -96,11 +100,12 @@ class Liveness:
     async def flush(self) -> None:
         """Store the heartbeats that were accepted before the call. Raises DatabaseError; they are kept then."""
         async with self._flushing:
-            taken = dict(self._beats)
+            taken, when = dict(self._beats), self._clock()
             if not taken:
+                await self._fall_silent(when)
                 return
             try:
-                stored = await self._commit(lambda uow: self._store(uow, taken.values()))
+                stored = await self._commit(lambda uow: self._store(uow, taken.values(), when))
             except StoreError:
                 if self._failing_since is None:
                     self._failing_since = self._clock()
@@ -108,10 +113,16 @@ class Liveness:
             if self._failing_since is not None:
                 self._attention.missed(self._clock(), self._clock() - self._failing_since)
                 self._failing_since = None
+            self._present = when
             await self._feed.fold(stored)
             for node_id, beat in taken.items():
                 if self._beats.get(node_id) is beat:
                     del self._beats[node_id]
+
+    async def leave(self) -> None:
+        """Store what was accepted, and be no listener any more."""
+        await self.flush()
+        await self._forget()
 
     # Lost nodes and expired leases
 
@@ -123,6 +134,10 @@ class Liveness:
             self._compare_clocks((await uow.now()).timestamp())
             stale = [node.node_id for node in await uow.nodes.find_stale_nodes(timeout)]
             counts = (await uow.changes.head()).node_counts
+            late = await uow.listeners.late(self.name, timeout)
+        if late and stale:
+            _log.warning("lost_nodes_held_back", reason="another coordinator is behind", count=len(stale))
+            return []
         chosen = self._judged(stale, sum(counts.values()) - counts[NodeStatus.OFFLINE], timeout)
         if not chosen:
             return []
@@ -167,13 +182,24 @@ class Liveness:
         heard = self._feed.now - timedelta(seconds=self._clock() - beat.heard)
         return altered(node, last_heartbeat=heard, **loads)
 
-    async def _store(self, uow: UnitOfWork, beats: Iterable[Beat]) -> list[Heartbeat]:
+    async def _store(self, uow: UnitOfWork, beats: Iterable[Beat], when: float) -> list[Heartbeat]:
         now, here = await uow.now(), self._clock()
         stored = [
             msgspec.structs.replace(beat.news, seen_at=now - timedelta(seconds=here - beat.heard)) for beat in beats
         ]
         await uow.nodes.update_heartbeats(stored)
+        await uow.listeners.heard(self.name, now - timedelta(seconds=here - when))
         return stored
+
+    async def _fall_silent(self, when: float) -> None:
+        """Take this program off the listeners when it has heard no node for a while: it is behind with nothing."""
+        if self._present is not None and when - self._present > _SILENT:
+            await self._forget()
+
+    async def _forget(self) -> None:
+        if self._present is not None:
+            await self._commit(lambda uow: uow.listeners.forget(self.name))
+            self._present = None
 
     def _judged(self, stale: list[str], alive: int, timeout: float) -> list[str]:
         """Return which of the ``stale`` nodes may be declared lost now."""

@@ -239,9 +239,16 @@ class StateManager:
         stored: Task = await self._write(lambda uow: uow.tasks.delete(task_id))
         return stored
 
-    async def claim_tasks(self, node_id: str, limit: int = 1, *, start: bool = False) -> list[Task]:
-        """Give a node the best tasks that it can run, best first."""
-        stored: list[Task] = await self._write(Claim.of(node_id, limit, start=start))
+    async def claim_tasks(
+        self, node_id: str, limit: int = 1, *, start: bool = False, incarnation: int | None = None
+    ) -> list[Task]:
+        """Give a node the best tasks that it can run, best first; running ones with ``start``.
+
+        With the ``incarnation`` that the node got when it registered, a claim of its earlier life is refused with
+        StaleIncarnationError. When an answer was lost, ``get_state().tasks_on(node_id)`` tells what the node holds.
+        """
+        claim = Claim.of(node_id, limit, start=start, incarnation=incarnation)
+        stored: list[Task] = await self._write(claim)
         return stored
 
     async def assign_tasks(self, pairs: Sequence[tuple[str, str]]) -> list[Assignment]:

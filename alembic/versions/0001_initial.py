@@ -229,7 +229,7 @@ def _create_listeners() -> None:
         sa.Column("listener_id", _short(128), nullable=False),
         sa.Column("stored_until", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("cluster_id", "listener_id", name=op.f("pk_listeners")),
-        sa.ForeignKeyConstraint(["cluster_id"], ["clusters.cluster_id"], name=op.f("fk_listeners_cluster_id_clusters")),
+        _of_a_cluster("listeners"),
     )
 
 

@@ -244,7 +244,7 @@ class ListenerModel(Base):
     """A program that hears nodes. Whoever asks for silent nodes must know whether others are behind with storing."""
 
     __tablename__ = "listeners"
-    __table_args__ = (ForeignKeyConstraint(["cluster_id"], ["clusters.cluster_id"]),)
+    __table_args__ = (_of_a_cluster(),)
 
     cluster_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     listener_id: Mapped[str] = mapped_column(_Id, primary_key=True)

@@ -4,6 +4,8 @@ import re
 
 import pytest
 from sqlalchemy import ForeignKeyConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, event
+from sqlalchemy.dialects import mysql
+from sqlalchemy.schema import CreateTable
 
 from behaviour.test_tasks import node, task
 from conftest import Store
@@ -28,6 +30,11 @@ def test_no_reference_leaves_its_cluster(table: Table) -> None:
         if isinstance(constraint, ForeignKeyConstraint):
             pairs = [(element.parent.name, element.column.name) for element in constraint.elements]
             assert ("cluster_id", "cluster_id") in pairs, constraint.name
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_no_check_of_a_reference_locks_the_clusters_row_on_mysql(table: Table) -> None:
+    assert "REFERENCES clusters" not in str(CreateTable(table).compile(dialect=mysql.dialect()))
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

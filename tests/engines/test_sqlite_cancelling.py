@@ -28,7 +28,7 @@ from engines.support import (
     until,
 )
 from openclaw_store.engines import SqliteEngine
-from openclaw_store.engines.sqlite import waiting
+from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.sqlite.connection import StoreConnection
 
 
@@ -233,7 +233,7 @@ async def test_what_must_not_be_interrupted_is_seen_through() -> None:
         done.append(1)
         return 7
 
-    task = asyncio.create_task(waiting.see_through(work()))
+    task = asyncio.create_task(see_through(work()))
     for _ in range(3):
         await asyncio.sleep(0)
         task.cancel()
@@ -243,4 +243,4 @@ async def test_what_must_not_be_interrupted_is_seen_through() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done == [1]
-    assert await waiting.see_through(work()) == 7
+    assert await see_through(work()) == 7

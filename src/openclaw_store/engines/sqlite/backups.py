@@ -1,21 +1,21 @@
 """Copying a database out while it is in use, and putting a copy in its place."""
 
 import asyncio
-import os
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from openclaw_store.engines import files
 from openclaw_store.engines.base import Failure, Progress
+from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.sqlite import maintenance, opening
 from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.errors import classify, sqlite_error, translate
 from openclaw_store.engines.sqlite.opening import Recipe, connect_raw
-from openclaw_store.engines.sqlite.waiting import see_through, wait_for_lock
+from openclaw_store.engines.sqlite.waiting import wait_for_lock
 from openclaw_store.errors import BackupError, DatabaseError
 from openclaw_store.models import ClusterModel, NodeModel, TaskModel
 
@@ -77,12 +77,12 @@ async def backup(
     connection: StoreConnection, live: Path, target: Path, progress: Progress | None, lock_timeout: float
 ) -> None:
     """Copy the database behind ``connection`` to the new file ``target``."""
-    target = _new_file(target, live)
-    copy = _beside(target, "partial")
+    target = _other_file(target, live)
+    copy = files.beside(target, "partial")
     with _explaining(f"no backup was made to {target}", live):
         try:
             await _copy(connection, copy, Report(connection, progress, lock_timeout), lock_timeout)
-            await connection.run(lambda _: _publish(copy, target))
+            await connection.run(lambda _: files.publish(copy, target))
         finally:
             await see_through(connection.close())
             opening.remove(copy)
@@ -107,7 +107,7 @@ class Staged:
             opening.require_plausible(live)
         self._source = source.absolute()
         self._live = live
-        self.path = _beside(live, "restore")
+        self.path = files.beside(live, "restore")
 
     async def __aenter__(self) -> Self:
         return self
@@ -192,40 +192,10 @@ def _move_away(live: Path) -> str:
     return f"{live} is too damaged to be restored in place; move it away while nothing uses it, then restore again"
 
 
-def _new_file(target: Path, live: Path) -> Path:
-    """Return ``target`` made absolute, if it can be made."""
+def _other_file(target: Path, live: Path) -> Path:
     if target.resolve() == live:
         raise BackupError(f"{target} is the database itself; name another file")
-    if os.path.lexists(target):
-        raise BackupError(f"{target} exists already; name a new file")
-    if not target.parent.is_dir():
-        raise BackupError(f"the folder {target.parent} does not exist")
-    return target.absolute()
-
-
-def _publish(copy: Path, target: Path) -> None:
-    """Give the copy its name, durably, and never in place of another file."""
-    _sync(copy)
-    try:
-        os.link(copy, target)  # unlike a rename, it replaces nothing
-    except FileExistsError:
-        raise BackupError(f"{target} was made by somebody else meanwhile") from None
-    except OSError:  # a file system without hard links
-        copy.rename(target)
-    with suppress(OSError):  # some systems cannot flush a folder
-        _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _beside(path: Path, purpose: str) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{purpose}")
+    return files.new_file(target)
 
 
 @contextmanager

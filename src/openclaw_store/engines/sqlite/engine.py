@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.engines.base import EngineOptions, Failure, Hints, Progress, check_options
+from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.sqlite import backups, errors, maintenance, opening, pools, statements
 from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.opening import Recipe
-from openclaw_store.engines.sqlite.waiting import see_through
 from openclaw_store.engines.sqlite.watch import CommitWatch
 from openclaw_store.errors import ClosedError, StoreError
 

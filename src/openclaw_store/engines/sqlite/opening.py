@@ -10,9 +10,10 @@ from typing import Final, Literal
 import msgspec
 
 from openclaw_store.engines.base import Failure
+from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.errors import classify
-from openclaw_store.engines.sqlite.waiting import see_through, wait_for_lock
+from openclaw_store.engines.sqlite.waiting import wait_for_lock
 from openclaw_store.errors import ConfigurationError, CorruptDatabaseError
 
 OLDEST: Final = (3, 35)  # RETURNING

@@ -8,10 +8,11 @@ from sqlalchemy import URL, Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
+from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.errors import translate
 from openclaw_store.engines.sqlite.opening import Recipe
-from openclaw_store.engines.sqlite.waiting import see_through, wait_for_lock
+from openclaw_store.engines.sqlite.waiting import wait_for_lock
 from openclaw_store.errors import BusyError, DatabaseError
 
 

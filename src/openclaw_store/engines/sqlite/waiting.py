@@ -1,11 +1,11 @@
-"""Waiting for locks in the event loop, and finishing what a cancellation must not interrupt."""
+"""Waiting for locks in the event loop."""
 
 import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from openclaw_store.engines.base import Failure
 from openclaw_store.engines.sqlite.errors import classify
@@ -38,20 +38,6 @@ async def wait_for_lock(attempt: Callable[[], Awaitable[T]], lock_timeout: float
                 raise BusyError(_stayed_locked(lock_timeout)) from error
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
         pause = min(2 * pause, _LONGEST_PAUSE)
-
-
-async def see_through(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` to its end even when cancelled, and only then let the cancellation through."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError:
-                continue
-        raise
 
 
 def _stayed_locked(lock_timeout: float) -> str:

@@ -68,6 +68,14 @@ def test_a_task_may_end_before_its_submission_is_acknowledged() -> None:
     assert book.compare({"id-a": COMPLETED, "id-b": COMPLETED}, {"id-a": 1, "id-b": 1}) == Findings([], [])
 
 
+def test_reports_are_told_apart_by_their_answers() -> None:
+    book = ledger("a", "b", "c")
+    book.note_reported("id-a", 1, COMPLETED, accepted=True)
+    book.note_reported("id-b", 1, PENDING, accepted=True)
+    book.note_reported("id-c", 1, COMPLETED, accepted=False)
+    assert (book.open, book.ended, book.stale) == (2, 1, 1)
+
+
 def test_tasks_of_others_do_not_count() -> None:
     book = ledger("a")
     book.note_ended("theirs", 1, COMPLETED)

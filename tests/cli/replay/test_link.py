@@ -1,141 +1,144 @@
-"""The conversation with the coordinator's process."""
+"""The way from nodes and customers to the coordinators."""
 
 import asyncio
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
-from openclaw_store import Database, Task
 from openclaw_store.cli.replay import wire
-from openclaw_store.cli.replay.errors import ReplayError
-from openclaw_store.cli.replay.link import Link
+from openclaw_store.cli.replay.frames import Outbox
+from openclaw_store.cli.replay.link import HOST, Link
+
+SECRET = b"secret"
 
 
-class Ear:
-    """Hears a coordinator, and can be waited for."""
+class Desk:
+    """A coordinator that hears, and answers when it is told to."""
 
-    def __init__(self, folder: Path, url: str | None = None) -> None:
-        self.path = folder / "cluster.db"
-        self.heard: list[wire.Answer] = []
-        self._moved = asyncio.Event()
-        opening = wire.Open(url or str(self.path), "default", 2.0, 1.0)
-        self.link = Link(opening, folder / "coordinator.log", self._hear)
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[wire.Request] = asyncio.Queue()
+        self.connected = asyncio.Event()
 
-    async def until(self, kind: type[wire.Answer], count: int = 1) -> None:
-        while sum(isinstance(one, kind) for one in self.heard) < count:
-            self._moved.clear()
-            await self._moved.wait()
+    async def open(self) -> int:
+        self._server = await asyncio.start_server(self._serve, HOST, 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
 
-    def _hear(self, answer: wire.Answer) -> None:
-        self.heard.append(answer)
-        self._moved.set()
+    def answer(self, answer: wire.Answer) -> None:
+        self._outbox.put(answer)
+        self._outbox.flush()
 
+    def die(self) -> None:
+        self._writer.transport.abort()
+        self._server.close()
 
-async def stored(path: Path) -> list[Task]:
-    async with Database(path) as database, database.unit_of_work(read_only=True) as uow:
-        return await uow.tasks.list_by_status("pending")
-
-
-async def test_what_was_not_answered_is_asked_of_the_next_coordinator(tmp_path: Path) -> None:
-    ear = Ear(tmp_path)
-    running = asyncio.create_task(ear.link.run())
-    ear.link.ask("a", wire.Submit("a", (), 2, wire.Job()))
-    await ear.until(wire.Submitted)
-    ear.link.ask("b", wire.Submit("b", (), 2, wire.Job()))
-    ear.link.kill()
-    await ear.until(wire.Ready, 2)
-    await ear.until(wire.Submitted, 3)
-    ear.link.stop()
-    await running
-    assert ear.link.kills == 1
-    # "a" was asked again too, as nobody had said that it was answered.
-    assert sorted(task.name for task in await stored(ear.path)) == ["a", "b"]
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readexactly(len(SECRET)) == SECRET
+        self._writer, self._outbox = writer, Outbox(writer.write)
+        self.connected.set()
+        async for request in wire.requests(reader):
+            self.heard.put_nowait(request)
+        writer.close()
 
 
-async def test_a_coordinator_that_somebody_else_kills_is_replaced(tmp_path: Path) -> None:
-    ear = Ear(tmp_path)
-    running = asyncio.create_task(ear.link.run())
-    await ear.until(wire.Ready)
-    assert ear.link._process is not None
-    ear.link._process.kill()
-    await ear.until(wire.Ready, 2)
-    ear.link.stop()
-    await running
-    assert ear.link.kills == 0
+class Hall:
+    """Two desks, and a link to those that are open."""
+
+    def __init__(self) -> None:
+        self.desks = [Desk(), Desk()]
+        self.answers: asyncio.Queue[wire.Answer] = asyncio.Queue()
+        self.unanswered: asyncio.Queue[list[wire.Request]] = asyncio.Queue()
+        self.link = Link(2, SECRET)
+        self.running = asyncio.create_task(self.link.run(self.answers.put_nowait, self.unanswered.put_nowait))
+
+    async def open(self, *numbers: int) -> None:
+        for number in numbers:
+            self.link.serving(number, await self.desks[number].open())
+            await self.desks[number].connected.wait()
 
 
-async def test_a_coordinator_that_ends_by_itself_is_an_error_that_shows_what_it_printed(tmp_path: Path) -> None:
-    ear = Ear(tmp_path, url="nosuch://database")
-    with pytest.raises(ReplayError, match=r"ended by itself \(1\):\n(.|\n)*ConfigurationError"):
-        await ear.link.run()
-
-
-async def test_cancelling_ends_the_process(tmp_path: Path) -> None:
-    ear = Ear(tmp_path)
-    running = asyncio.create_task(ear.link.run())
-    await ear.until(wire.Ready)
-    running.cancel()
+@pytest.fixture
+async def hall() -> AsyncIterator[Hall]:
+    hall = Hall()
+    yield hall
+    hall.running.cancel()
+    for desk in hall.desks:
+        if desk.connected.is_set():
+            desk.die()
     with pytest.raises(asyncio.CancelledError):
-        await running
-    assert ear.link._process is not None
-    assert ear.link._process.returncode == 0
-    assert (tmp_path / "coordinator.log").read_text() == ""
+        await hall.running
 
 
-async def test_a_frame_that_was_cut_off_is_dropped() -> None:
-    reader = asyncio.StreamReader()
-    whole = wire.frame([wire.Stop(), wire.Held("n")])
-    reader.feed_data(whole + whole[:-1])
-    reader.feed_eof()
-    assert [message async for message in wire.requests(reader)] == [wire.Stop(), wire.Held("n")]
+def question(name: str) -> wire.Cancel:
+    return wire.Cancel(name)
 
 
-async def test_what_is_said_in_one_turn_travels_in_one_frame() -> None:
-    sent: list[bytes] = []
-    outbox = wire.Outbox(sent.append)
-    outbox.put(wire.Stop())
-    outbox.put(wire.Verify())
-    await asyncio.sleep(0)
-    outbox.put(wire.Stop())
-    outbox.flush()
-    assert sent == [wire.frame([wire.Stop(), wire.Verify()]), wire.frame([wire.Stop()])]
+async def test_everybody_talks_to_the_coordinator_at_home(hall: Hall) -> None:
+    await hall.open(0, 1)
+    hall.link.ask(0, "a", question("a"))
+    hall.link.ask(1, "b", question("b"))
+    hall.link.say(1, wire.Held(["n"]))
+    assert await hall.desks[0].heard.get() == question("a")
+    assert [await hall.desks[1].heard.get() for _ in range(2)] == [question("b"), wire.Held(["n"])]
+    hall.desks[0].answer(wire.Cancelled("a", "cancelled"))
+    assert await hall.answers.get() == wire.Cancelled("a", "cancelled")
 
 
-JOB = wire.Job(1.0, succeeds=False, failures=2)
-REQUESTS: list[wire.Request] = [
-    wire.Open("u", "c", 1.0, 2.0),
-    wire.Register("n", ("a",), 1),
-    wire.Beats([("n", 1)]),
-    wire.Claim("n", 1, (), 1),
-    wire.Held("n"),
-    wire.Report("n", "t", 1, "e", final=True),
-    wire.Submit("t", (), 1, JOB, on_hold=True),
-    wire.Cancel("t"),
-    wire.Verify(),
-    wire.Stop(),
-]
-ANSWERS: list[wire.Answer] = [
-    wire.Ready(1),
-    wire.Registered("n", 1),
-    wire.Granted("n", [wire.Grant("t", 1, 0, JOB)]),
-    wire.Holding("n", []),
-    wire.Offline("n", 1),
-    wire.Reported("n", "t", 1, accepted=True, status="completed"),
-    wire.Submitted("t", "id", "pending"),
-    wire.Cancelled("t", "cancelled"),
-    wire.Lost(["n"], 2),
-    wire.Figures(1, {"pending": 1}, {"online": 1}),
-    wire.Verified([]),
-    wire.Trouble("x"),
-]
+async def test_whose_coordinator_is_not_there_talks_to_another_one(hall: Hall) -> None:
+    await hall.open(0)
+    hall.link.ask(1, "b", question("b"))
+    assert await hall.desks[0].heard.get() == question("b")
 
 
-async def test_every_message_arrives_as_it_was_sent() -> None:
-    reader = asyncio.StreamReader()
-    reader.feed_data(wire.frame(REQUESTS))
-    reader.feed_eof()
-    assert [message async for message in wire.requests(reader)] == REQUESTS
-    reader = asyncio.StreamReader()
-    reader.feed_data(wire.frame(ANSWERS))
-    reader.feed_eof()
-    assert [message async for message in wire.answers(reader)] == ANSWERS
+async def test_what_is_asked_before_anybody_serves_waits_and_what_is_said_is_dropped(hall: Hall) -> None:
+    hall.link.say(0, wire.Held(["n"]))
+    hall.link.ask(1, "b", question("b"))
+    await hall.open(0)
+    assert await hall.desks[0].heard.get() == question("b")
+
+
+async def test_what_a_dead_coordinator_did_not_answer_is_asked_of_another_one(hall: Hall) -> None:
+    await hall.open(0, 1)
+    for name in ("a", "b", "c"):
+        hall.link.ask(0, name, question(name))
+        await hall.desks[0].heard.get()
+    assert hall.link.answered("a")
+    assert not hall.link.answered("a")
+    hall.link.forget(["b", "unknown"])
+    hall.desks[0].die()
+    assert await hall.unanswered.get() == [question("c")]
+    assert await hall.desks[1].heard.get() == question("c")
+    assert hall.link.is_open("c")
+    assert not hall.link.is_open("b")
+
+
+async def test_who_serves_in_the_place_of_a_dead_one_is_talked_to(hall: Hall) -> None:
+    await hall.open(0, 1)
+    hall.desks[0].die()
+    assert await hall.unanswered.get() == []
+    hall.desks[0] = Desk()
+    await hall.open(0)
+    hall.link.ask(0, "a", question("a"))
+    assert await hall.desks[0].heard.get() == question("a")
+
+
+async def test_the_place_may_be_taken_before_the_death_was_noticed(hall: Hall) -> None:
+    await hall.open(0)
+    dead, hall.desks[0] = hall.desks[0], Desk()
+    hall.link.ask(0, "a", question("a"))
+    await dead.heard.get()
+    await hall.open(0)
+    dead.die()
+    assert await hall.desks[0].heard.get() == question("a")
+    hall.link.say(0, wire.Held(["n"]))
+    assert await hall.desks[0].heard.get() == wire.Held(["n"])
+
+
+async def test_who_is_dead_before_it_was_talked_to_does_no_harm(hall: Hall) -> None:
+    gone = Desk()
+    port = await gone.open()
+    gone._server.close()
+    hall.link.serving(0, port)
+    await hall.open(1)
+    hall.link.ask(0, "a", question("a"))
+    assert await hall.desks[1].heard.get() == question("a")

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from cli.support import sql
-from openclaw_store import Database, StateManager, TaskStatus
+from openclaw_store import Database, StateManager, TaskStatus, UnitOfWork
 from openclaw_store.cli.replay import wire
+from openclaw_store.cli.replay.arrivals import Arrivals
 from openclaw_store.cli.replay.service import Service
 
 
 class Talk:
     """A conversation with a coordinator in this process."""
 
-    def __init__(self, state: StateManager) -> None:
+    def __init__(self, state: StateManager, database: Database) -> None:
         self.state = state
         self.heard: list[wire.Answer] = []
-        self.service = Service(state, self.heard.append)
+        self.arrivals = Arrivals()
+        self.service = Service(state, database, self.arrivals, self.heard.append)
 
     async def ask(self, request: wire.Request) -> wire.Answer:
         await self.service.handle(request)
@@ -42,8 +43,9 @@ class Talk:
 
 @pytest.fixture
 async def talk(tmp_path: Path) -> AsyncIterator[Talk]:
-    async with StateManager(Database(tmp_path / "cluster.db")) as state:
-        talk = Talk(state)
+    database = Database(tmp_path / "cluster.db")
+    async with StateManager(database) as state:
+        talk = Talk(state, database)
         assert await talk.ask(wire.Register("n", (), 4)) == wire.Registered("n", 1)
         yield talk
 
@@ -56,7 +58,7 @@ async def test_a_submission_that_is_repeated_is_stored_once(talk: Talk) -> None:
 async def test_the_job_reaches_the_node(talk: Talk) -> None:
     submitted = await talk.submit()
     assert await talk.claim() == wire.Grant(submitted.task_id, 1, 0, wire.Job(1.5, True, 2))
-    assert await talk.ask(wire.Held("n")) == wire.Holding(
+    assert await talk.ask(wire.Held(["n"])) == wire.Holding(
         "n", [wire.Grant(submitted.task_id, 1, 0, wire.Job(1.5, True, 2))]
     )
 
@@ -66,7 +68,7 @@ async def test_a_claim_is_answered_when_there_is_work(talk: Talk) -> None:
     await talk.state.sync_to_database()
     assert not waiting.done()
     await talk.service.handle(wire.Submit("t", (), 2, wire.Job()))
-    talk.service.arrivals.announce(frozenset())
+    talk.arrivals.announce(frozenset())
     assert (await waiting).attempt == 1
 
 
@@ -118,10 +120,22 @@ async def test_a_node_that_counts_as_lost_is_told_so(talk: Talk) -> None:
     assert talk.heard == []
 
 
-async def test_a_store_that_does_not_agree_is_not_verified(talk: Talk, tmp_path: Path) -> None:
+async def test_what_another_coordinator_has_just_done_counts(talk: Talk, tmp_path: Path) -> None:
     await talk.submit()
-    assert await talk.ask(wire.Verify()) == wire.Verified([])
-    sql(tmp_path / "cluster.db", "UPDATE tasks SET name = 'forged'")
-    verified = await talk.ask(wire.Verify())
-    assert isinstance(verified, wire.Verified)
-    assert verified.differences
+    grant = await talk.claim()
+    withdrawn = await talk.submit("withdrawn", on_hold=True)
+    held = await talk.submit("held")
+
+    async def elsewhere(uow: UnitOfWork) -> None:
+        await uow.tasks.complete(grant.task_id, grant.attempt)
+        await uow.tasks.cancel(withdrawn.task_id)
+        await uow.tasks.claim("n", 1)
+
+    async with Database(tmp_path / "cluster.db") as other:
+        await other.run(elsewhere)
+    # None of these waits for the next look at the database by itself.
+    assert await talk.report(grant) == (True, "completed")
+    assert await talk.ask(wire.Cancel(withdrawn.task_id)) == wire.Cancelled(withdrawn.task_id, "cancelled")
+    holding = await talk.ask(wire.Held(["n"]))
+    assert isinstance(holding, wire.Holding)
+    assert [one.task_id for one in holding.grants] == [held.task_id]

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import BigInteger, Row, bindparam, exists, select, type_coerce, update
@@ -30,9 +30,7 @@ from openclaw_store.errors import (
 from openclaw_store.models import RequirementModel, table_of
 from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, SELECT_TASKS, TASKS, node_of, task_of
 from openclaw_store.repositories.scope import CLUSTERS, Scope
-
-if TYPE_CHECKING:
-    from openclaw_store.repositories.tasks import TaskRepository
+from openclaw_store.repositories.task_table import TaskTable
 
 CLAIM_LIMIT: Final = 1000
 
@@ -136,9 +134,9 @@ class Board(msgspec.Struct):
 class Placement:
     """Chooses tasks for nodes inside one unit of work."""
 
-    def __init__(self, scope: Scope, tasks: "TaskRepository") -> None:
+    def __init__(self, scope: Scope, table: TaskTable) -> None:
         self._scope = scope
-        self._tasks = tasks
+        self._table = table
 
     async def claim(self, claims: Sequence[Claim]) -> list[list[Task] | StoreError]:
         """Serve claims in order; the number of statements does not depend on the number of claims."""
@@ -155,7 +153,7 @@ class Placement:
         for pair in pairs:
             _require_pair(pair)
         nodes = await self._lock_nodes([node_id for _, node_id in pairs])
-        before = await self._tasks.locked([task_id for task_id, _ in pairs])
+        before = await self._table.locked([task_id for task_id, _ in pairs])
         board = Board(
             nodes=nodes,
             free={node_id: node.max_concurrent_tasks - node.running_tasks for node_id, node in nodes.items()},
@@ -166,7 +164,7 @@ class Placement:
         )
         outcomes = [board.assign(task_id, node_id) for task_id, node_id in pairs]
         changed = {task_id: task for task_id, task in board.tasks.items() if task is not before[task_id]}
-        await self._tasks.store(before, changed)
+        await self._table.store(before, changed)
         return outcomes
 
     async def first_in_queue(self, limit: int) -> list[Task]:
@@ -180,7 +178,7 @@ class Placement:
         quantum = self._scope.policy.quantum_us
         late = sorted((rank_of(task, quantum), task_id) for task_id, task in waking.items())
         order = [task_id for _, task_id in islice(merge(*map(sorted, heads.values()), late), limit)]
-        found = waking | await self._tasks.get_many(order)
+        found = waking | await self._table.get_many(order)
         return [found[task_id] for task_id in order]
 
     async def expire(self, limit: int) -> list[Task]:
@@ -193,7 +191,7 @@ class Placement:
             return []
         seen = await self._last_seen({task.assigned_node for task in before.values() if task.assigned_node})
         after = {task_id: self._expired(task, seen, now) for task_id, task in before.items()}
-        stored = await self._tasks.store(before, after)
+        stored = await self._table.store(before, after)
         return [task for task in stored if task.status is not before[task.task_id].status]
 
     def _expired(self, task: Task, seen: Mapping[str, datetime], now: datetime) -> Task:
@@ -235,7 +233,7 @@ class Placement:
             heads = await self._queue_heads(chosen, free, lost)
             picks = [_pick(wish, len(tasks), heads, free) for wish, tasks in chosen]
             wanted = [task_id for pick in picks for task_id in pick]
-            got = await self._tasks.locked_pending(wanted)
+            got = await self._table.locked_pending(wanted)
             for (wish, tasks), pick in zip(chosen, picks, strict=True):
                 tasks.update((task_id, got[task_id]) for task_id in pick if task_id in got)
                 free[wish.node.node_id] += sum(task_id not in got for task_id in pick)
@@ -253,7 +251,7 @@ class Placement:
             for wish, tasks in chosen
             for task_id, task in tasks.items()
         }
-        await self._tasks.store(before, after)
+        await self._table.store(before, after)
         return [[after[task_id] for task_id in tasks] for _, tasks in chosen]
 
     async def _lock_nodes(self, node_ids: Sequence[str]) -> dict[str, NodeInfo]:

@@ -1,37 +1,30 @@
 """Tasks: submitting them, reading them, and the steps of their lives."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, delete, insert, update
+from sqlalchemy import bindparam
 
 from openclaw_store.domain import checks, lifecycle
 from openclaw_store.domain.change import Kind
 from openclaw_store.domain.task import FINISHED, HELD, Task, TaskStatus
 from openclaw_store.errors import (
-    ConflictError,
     DuplicateError,
     InvalidTransitionError,
     StoreError,
     TaskNotFoundError,
 )
-from openclaw_store.models import RequirementModel, table_of
 from openclaw_store.repositories import steps
 from openclaw_store.repositories.changes import ChangeRepository
 from openclaw_store.repositories.placement import Assignment, Claim, Placement
-from openclaw_store.repositories.rows import SELECT_TASKS, TASKS, task_of, task_row, task_state
+from openclaw_store.repositories.rows import SELECT_TASKS, TASKS
 from openclaw_store.repositories.scope import Scope, only
 from openclaw_store.repositories.steps import Step
+from openclaw_store.repositories.task_table import TaskTable
 
 LIST_LIMIT: Final = 1000
 
-_INSERT: Final = insert(TASKS)
-_UPDATE: Final = update(TASKS).where(
-    TASKS.c.cluster_id == bindparam("in_cluster"),
-    TASKS.c.task_id == bindparam("of_task"),
-    TASKS.c.version == bindparam("at_version"),
-)
 _MINE: Final = TASKS.c.cluster_id == bindparam("cluster")
 _BY_STATUS: Final = (
     SELECT_TASKS.where(_MINE, TASKS.c.status == bindparam("one_status"))
@@ -60,7 +53,8 @@ class TaskRepository:
     def __init__(self, scope: Scope, changes: ChangeRepository) -> None:
         self._scope = scope
         self._changes = changes
-        self._placement = Placement(scope, self)
+        self._table = TaskTable(scope)
+        self._placement = Placement(scope, self._table)
 
     # Submitting
 
@@ -93,7 +87,7 @@ class TaskRepository:
             outcomes.append(tasks)
             for task in fresh:
                 known[task.task_id] = admitted[task.task_id] = task
-        await self._insert(list(admitted.values()))
+        await self._table.insert(list(admitted.values()))
         return outcomes
 
     # Reading
@@ -106,11 +100,7 @@ class TaskRepository:
 
     async def get_many(self, task_ids: Iterable[str]) -> dict[str, Task]:
         """Return those of the tasks that exist, by id."""
-        wanted = checks.identifiers(task_ids, "task_ids")
-        if not wanted:
-            return {}
-        condition = self._scope.engine.any_of(TASKS.c.task_id, "wanted")
-        return await self._by_id(SELECT_TASKS.where(_MINE, condition), wanted=self._scope.ids(wanted))
+        return await self._table.get_many(checks.identifiers(task_ids, "task_ids"))
 
     async def list_by_status(self, status: TaskStatus | str, limit: int = LIST_LIMIT) -> list[Task]:
         """Return tasks of a status; finished ones oldest first."""
@@ -133,7 +123,7 @@ class TaskRepository:
         """Return every unfinished task, in no particular order."""
         live = [TaskStatus.PENDING, TaskStatus.SCHEDULED, TaskStatus.RUNNING]
         condition = TASKS.c.status.in_([status.value for status in live])
-        return list((await self._by_id(SELECT_TASKS.where(_MINE, condition))).values())
+        return list((await self._table.by_id(SELECT_TASKS.where(_MINE, condition))).values())
 
     async def count_by_status(self) -> dict[TaskStatus, int]:
         """Return how many tasks have each status; read from counters, at the same cost for any number of tasks."""
@@ -227,7 +217,7 @@ class TaskRepository:
     async def advance(self, wanted: Sequence[Step]) -> list[Task | StoreError]:
         """Take many steps at once, in order; return each one's task as stored, or its error."""
         now = await self._scope.now()
-        before = await self.locked(list(dict.fromkeys(step.task_id for step in wanted)))
+        before = await self._table.locked(list(dict.fromkeys(step.task_id for step in wanted)))
         current = dict(before)
         outcomes: list[Task | StoreError] = []
         for step in wanted:
@@ -239,11 +229,11 @@ class TaskRepository:
             except StoreError as error:
                 outcomes.append(error)
                 continue
-            self._note(current[step.task_id], task, now)
+            self._table.note(current[step.task_id], task, now)
             current[step.task_id] = task
             outcomes.append(task)
         whole = {step.task_id for step in wanted if step.whole}
-        await self.write(before, current, whole)
+        await self._table.write(before, current, whole)
         return outcomes
 
     async def delete(self, task_id: str) -> Task:
@@ -254,12 +244,12 @@ class TaskRepository:
             InvalidTransitionError: a node holds it; cancel it first.
         """
         checks.identifier(task_id, "task_id")
-        task = _existing(await self.locked([task_id]), task_id)
+        task = _existing(await self._table.locked([task_id]), task_id)
         if task.is_held:
             raise InvalidTransitionError(
                 f"task {task_id!r} is {task.status} on node {task.assigned_node!r}: cancel it before removing it"
             )
-        await self._remove([task])
+        await self._table.remove([task])
         return task
 
     # Keeping house
@@ -279,13 +269,13 @@ class TaskRepository:
         """
         condition = self._scope.engine.any_of(TASKS.c.assigned_node, "nodes")
         held = SELECT_TASKS.where(_MINE, condition, TASKS.c.status.in_(sorted(HELD))).order_by(TASKS.c.task_id)
-        before = await self._by_id(self._scope.engine.lock_rows(held), nodes=self._scope.ids(sorted(reasons)))
+        before = await self._table.by_id(self._scope.engine.lock_rows(held), nodes=self._scope.ids(sorted(reasons)))
         now = await self._scope.now()
         after = {
             task_id: lifecycle.abandoned(task, reasons[task.assigned_node or ""], self._scope.policy, now)
             for task_id, task in before.items()
         }
-        return await self.store(before, after)
+        return await self._table.store(before, after)
 
     async def cleanup_old_tasks(self, days: float, limit: int = LIST_LIMIT) -> int:
         """Remove up to ``limit`` finished tasks that ended more than ``days`` ago, oldest first; return how many.
@@ -301,54 +291,13 @@ class TaskRepository:
             condition = (TASKS.c.status == status, TASKS.c.due_at <= before)
             statement = SELECT_TASKS.where(_MINE, *condition).order_by(TASKS.c.due_at).limit(limit - len(old))
             if len(old) < limit:
-                old.extend((await self._by_id(self._scope.engine.lock_rows(statement))).values())
-        await self._remove(old)
+                old.extend((await self._table.by_id(self._scope.engine.lock_rows(statement))).values())
+        await self._table.remove(old)
         return len(old)
-
-    # Shared with placement
-
-    async def store(self, before: Mapping[str, Task], after: Mapping[str, Task]) -> list[Task]:
-        """Write and note the new values of tasks; return them, by id."""
-        now = await self._scope.now()
-        for task_id in sorted(after):
-            self._note(before[task_id], after[task_id], now)
-        await self.write(before, after, set())
-        return [after[task_id] for task_id in sorted(after)]
-
-    async def write(self, before: Mapping[str, Task], after: Mapping[str, Task], whole: set[str]) -> None:
-        """Write the tasks that differ, each only if it still has the version that was read."""
-        now = await self._scope.now()
-        changed = [task_id for task_id in sorted(after) if after[task_id] is not before[task_id]]
-        quantum = self._scope.policy.quantum_us
-        states = {task_id: task_state(after[task_id], quantum, now) for task_id in changed if task_id not in whole}
-        rows = {task_id: await self._whole_row(after[task_id]) for task_id in changed if task_id in whole}
-        for values in (states, rows):
-            for task_id, row in values.items():
-                row["in_cluster"] = self._scope.cluster_id
-                row["of_task"] = task_id
-                row["at_version"] = before[task_id].version
-            if values and not await self._scope.change(_UPDATE, list(values.values())):
-                raise ConflictError("tasks were changed by somebody else between reading and writing them")
-
-    async def _whole_row(self, task: Task) -> dict[str, Any]:
-        requirement_id = await self._intern(task.required_skills)
-        row = task_row(
-            task, self._scope.cluster_id, requirement_id, self._scope.policy.quantum_us, await self._scope.now()
-        )
-        # Never changed, and named in the condition instead.
-        for fixed in ("cluster_id", "task_id", "submitted_at", "idempotency_key"):
-            del row[fixed]
-        return row
 
     async def _step(self, step: Step) -> Task:
         task: Task = only(await self.advance([step]))
         return task
-
-    def _note(self, before: Task, after: Task, now: datetime) -> None:
-        self._scope.journal.task(before, after)
-        tally = lifecycle.outcome_tally(before, after, now)
-        if tally is not None and before.assigned_node is not None:
-            self._scope.journal.tally(before.assigned_node, tally)
 
     async def _known(self, groups: Sequence[Sequence[object]]) -> dict[str, Task]:
         """Return the stored tasks that new ones could collide with, by id and by ``key:`` + idempotency key."""
@@ -357,7 +306,7 @@ class TaskRepository:
         keys = [task.idempotency_key for task in tasks if task.idempotency_key is not None]
         if keys:
             condition = self._scope.engine.any_of(TASKS.c.idempotency_key, "wanted")
-            found = await self._by_id(SELECT_TASKS.where(_MINE, condition), wanted=self._scope.ids(keys))
+            found = await self._table.by_id(SELECT_TASKS.where(_MINE, condition), wanted=self._scope.ids(keys))
             known |= {_key(task): task for task in found.values()}
         return known
 
@@ -383,75 +332,13 @@ class TaskRepository:
         known |= keys
         return tasks, list(fresh.values())
 
-    async def _insert(self, tasks: Sequence[Task]) -> None:
-        if not tasks:
-            return
-        now, scope = await self._scope.now(), self._scope
-        ids = {skills: await self._intern(skills) for skills in {task.required_skills for task in tasks}}
-        rows = [
-            task_row(task, scope.cluster_id, ids[task.required_skills], scope.policy.quantum_us, now) for task in tasks
-        ]
-        await scope.execute(_INSERT, rows)
-        for task in tasks:
-            scope.journal.task(None, task)
-
-    async def _intern(self, skills: tuple[str, ...]) -> int:
-        scope = self._scope
-        requirement_id = scope.catalogue.id_of(skills)
-        if requirement_id not in scope.catalogue and requirement_id not in scope.interned:
-            row = {
-                "cluster_id": scope.cluster_id,
-                "requirement_id": requirement_id,
-                "skills": tuple(sorted(set(skills))),
-            }
-            inserted = await scope.engine.insert_missing(scope.session, table_of(RequirementModel), [row])
-            if inserted:
-                scope.journal.requirements[requirement_id] = frozenset(skills)
-            scope.interned.add(requirement_id)
-        return requirement_id
-
-    async def _remove(self, tasks: Sequence[Task]) -> None:
-        if not tasks:
-            return
-        condition = self._scope.engine.any_of(TASKS.c.task_id, "wanted")
-        ids = sorted(task.task_id for task in tasks)
-        await self._scope.execute(
-            delete(TASKS).where(_MINE, condition),
-            {"cluster": self._scope.cluster_id, "wanted": self._scope.ids(ids)},
-        )
-        for task in tasks:
-            self._scope.journal.task(task, None)
-
     def _require_payloads_fit(self, task: Task) -> None:
         for field in ("parameters", "metadata", "result"):
             self._scope.require_payload_fits(getattr(task, field), field)
 
-    async def locked(self, task_ids: Sequence[str]) -> dict[str, Task]:
-        """Return those of the tasks that exist, by id, locked until the unit ends."""
-        if not task_ids:
-            return {}
-        statement = self._scope.engine.lock_rows(self._wanted())
-        return await self._by_id(statement, wanted=self._scope.ids(task_ids))
-
-    async def locked_pending(self, task_ids: Sequence[str]) -> dict[str, Task]:
-        """Return those of the tasks that are pending and that nobody else is just taking, by id, locked."""
-        if not task_ids:
-            return {}
-        pending = self._wanted().where(TASKS.c.status == TaskStatus.PENDING)
-        statement = self._scope.engine.lock_rows(pending, passing_over=True)
-        return await self._by_id(statement, wanted=self._scope.ids(task_ids))
-
-    def _wanted(self) -> Select[Any]:
-        wanted = self._scope.engine.any_of(TASKS.c.task_id, "wanted")
-        return SELECT_TASKS.where(_MINE, wanted).order_by(TASKS.c.task_id)
-
-    async def _by_id(self, statement: Any, **parameters: Any) -> dict[str, Task]:
-        result = await self._scope.execute(statement, {"cluster": self._scope.cluster_id, **parameters})
-        return {task.task_id: task for task in map(task_of, result)}
-
     async def _select(self, statement: Any, limit: int, **parameters: Any) -> list[Task]:
         rows = checks.whole(limit, "limit", least=1)
-        return list((await self._by_id(statement, rows=rows, **parameters)).values())
+        return list((await self._table.by_id(statement, rows=rows, **parameters)).values())
 
 
 def _existing(found: Mapping[str, Task], task_id: str) -> Task:

@@ -16,8 +16,8 @@ $(READY): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable '.[cli]' --group dev
 	@touch $(READY)
 
-demo: $(READY)  ## Watch a cluster lose its nodes and its coordinator, and nothing else
-	$(BIN)/openclaw-store demo
+demo: $(READY)  ## Watch a cluster lose nodes and its coordinator, and nothing else (URL=..., YES=1)
+	$(BIN)/openclaw-store demo $(if $(URL),--url $(URL)) $(if $(YES),--yes)
 
 test: $(READY)  ## Run the tests, and see that they reach nearly every branch
 	$(BIN)/python -m pytest --cov

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from typing import Final
+from itertools import pairwise
+from typing import Final, Self
 
 from behaviour.test_tasks import task
 from openclaw_store import Change, Database, StateManager, UnitOfWork
@@ -32,7 +33,7 @@ def differences(seen: Sequence[Change], stored: Sequence[Change]) -> list[str]:
     return [
         *(f"missed {place}" for place in there if place not in times),
         *(f"came {count} times {place}" for place, count in times.items() if count > 1),
-        *(f"out of order {after}" for before, after in zip(order, order[1:], strict=False) if after < before),
+        *(f"out of order {after}" for before, after in pairwise(order) if after < before),
         *(f"is another {place}" for place, change in zip(order, seen, strict=True) if there.get(place) != change),
     ]
 
@@ -50,19 +51,24 @@ async def write(database: Database, name: str, stop: float) -> set[str]:
 
 
 async def _unit(uow: UnitOfWork, *, ids: Sequence[str], chance: random.Random) -> None:
+    await _dawdle(chance)
     await uow.tasks.create_many([task(one) for one in ids])
-    if chance.random() < 0.2:
-        await asyncio.sleep(chance.random() * 0.01)
+    await _dawdle(chance)
     if chance.random() < 0.3:
         await uow.tasks.cancel(ids[0])
     if chance.random() < 0.1:
         raise RolledBackError
 
 
+async def _dawdle(chance: random.Random) -> None:
+    if chance.random() < 0.2:
+        await asyncio.sleep(chance.random() * 0.01)
+
+
 async def watch(manager: StateManager, seen: list[Change]) -> None:
     """Observe everything from the beginning on, until cancelled."""
     async for change in manager.watch(since=0):
-        seen.append(change)
+        seen.append(change)  # noqa: PERF401 - it never ends
 
 
 async def poll(database: Database, seen: list[Change]) -> None:
@@ -83,26 +89,30 @@ async def history(database: Database) -> list[Change]:
 
 
 class Crowd:
-    """Six writers and four readers of one database, each with connections of its own.
+    """Six writers and some readers of one database, each with connections of its own.
 
     Attributes:
-        managers: the readers that follow; one more reads the history by itself.
+        managers: the readers that follow.
         committed: the ids of the tasks whose units were committed.
         stored: the history in the end.
-        seen: for each reader what it saw.
+        seen: for each reader what it saw; the last one reads the history by itself.
     """
 
-    def __init__(self, address: str, change_engine: Callable[[Database], None] = lambda _: None) -> None:
+    def __init__(
+        self, address: str, *, managers: int = READERS, change_engine: Callable[[Database], None] = lambda _: None
+    ) -> None:
         self._writers = [Database(address, readers=2) for _ in range(WRITERS)]
         self._poller = Database(address, readers=2)
-        self.managers = [StateManager(Database(address, readers=2), housekeeping_interval=None) for _ in range(READERS)]
+        self.managers = [
+            StateManager(Database(address, readers=2), housekeeping_interval=None) for _ in range(managers)
+        ]
         self.committed: set[str] = set()
         self.stored: list[Change] = []
         self.seen: list[list[Change]] = []
         for one in self._writers:
             change_engine(one)
 
-    async def __aenter__(self) -> "Crowd":
+    async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
         for one in (self._poller, *self._writers, *self.managers):
             await self._stack.enter_async_context(one)  # type: ignore[arg-type]  # both kinds open and close

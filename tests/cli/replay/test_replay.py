@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from cli.replay.support import Quiet, a_node, a_task, report, run, small_recording, start, write_nodes, write_tasks
 from cli.support import SECONDS, fill, sql
 from openclaw_store import Database, Task
-from openclaw_store.cli.replay import audit
+from openclaw_store.cli.replay import audit, crews
 from openclaw_store.cli.replay import run as running
 from openclaw_store.cli.replay.errors import ReplayError
 from openclaw_store.cli.replay.outcome import Outcome
@@ -20,7 +22,7 @@ from openclaw_store.cli.replay.synthetic import invent
 FIELDS = {
     *("nodes", "tasks_submitted", "completed", "failed", "cancelled", "pending", "lost", "finished_twice", "claims"),
     *("requeued", "retries", "stale_reports_refused", "coordinator_kills", "nodes_killed", "seconds"),
-    *("tasks_per_second", "database_bytes", "revision", "seed", "verified", "problems"),
+    *("tasks_per_second", "database_bytes", "revision", "seed", "verified", "problems", "coordinators", "workers"),
 }
 
 
@@ -36,8 +38,11 @@ def scenario(*tasks: TaskPlan, **fields: Any) -> Scenario:
 
 
 async def play(folder: Path, what: Scenario, display: Quiet | None = None) -> Outcome:
-    replay = running.Replay(what, str(folder / "cluster.db"), "default", folder / "log", display or Quiet())
-    return await replay.play()
+    return await play_on(str(folder / "cluster.db"), folder, what, display)
+
+
+async def play_on(address: str, folder: Path, what: Scenario, display: Quiet | None = None) -> Outcome:
+    return await running.Replay(what, address, "default", folder, display or Quiet()).play()
 
 
 async def test_everything_ends_as_it_should_though_coordinators_and_nodes_die(tmp_path: Path) -> None:
@@ -51,7 +56,35 @@ async def test_everything_ends_as_it_should_though_coordinators_and_nodes_die(tm
     assert outcome.nodes_killed > 0
     assert outcome.claims == 300 + outcome.requeued
     assert "coordinator killed (SIGKILL) after 100 tasks" in display.events
-    assert (tmp_path / "log").read_text().count("Traceback") == 0
+    assert "Traceback" not in (tmp_path / "coordinator-0.log").read_text()
+
+
+async def test_several_coordinators_and_workers_share_a_store(address: str, tmp_path: Path) -> None:
+    display = Quiet()
+    faults = Faults(kill_coordinator_after=(60, 120), kill_node_every=140)
+    spread = {"coordinators": 3, "workers": 2, "node_timeout": 1.5}
+    outcome = await play_on(address, tmp_path, scenario(*some_tasks(300), faults=faults, **spread), display)
+    assert outcome.problems == ()
+    assert outcome.passed
+    assert (outcome.completed, outcome.failed, outcome.pending) == (270, 30, 0)
+    assert outcome.claims == 300 + outcome.requeued
+    assert outcome.coordinator_kills == 2
+    assert sum("died with" in event for event in display.events) == outcome.nodes_killed
+    processes = ("coordinator-0", "coordinator-1", "coordinator-2", "worker-0", "worker-1")
+    assert "Traceback" not in "".join((tmp_path / f"{name}.log").read_text() for name in processes)
+
+
+async def test_a_worker_that_ends_by_itself_ends_the_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crews, "_MODULE", "nosuch_module")
+    with pytest.raises(ReplayError, match=r"a worker's process ended by itself \(1\):\n.*nosuch_module"):
+        await play(tmp_path, scenario(*some_tasks(1), workers=1))
+
+
+def test_faults_fall_due_by_what_has_ended() -> None:
+    faults = Faults(kill_coordinator_after=(10, 30), kill_coordinator_every=20, kill_node_every=5)
+    assert [faults.coordinators_killed(ended) for ended in (9, 10, 20, 30, 40)] == [0, 1, 2, 3, 4]
+    assert [faults.nodes_killed(ended) for ended in (4, 5, 11)] == [0, 1, 2]
+    assert (Faults().coordinators_killed(100), Faults().nodes_killed(100)) == (0, 0)
 
 
 async def test_attempts_that_fail_are_retried(tmp_path: Path) -> None:
@@ -140,9 +173,17 @@ def test_a_recording_is_replayed_and_reported_as_json(tmp_path: Path) -> None:
     assert found["database_bytes"] > 0
 
 
+def test_processes_are_spread_as_asked(tmp_path: Path) -> None:
+    spread = ("--coordinators", 2, "--workers", 1, "--kill-coordinator-every", 80)
+    found = report("replay", *small_recording(tmp_path), *spread)
+    assert [found[name] for name in ("coordinators", "workers", "coordinator_kills")] == [2, 1, 2]
+    assert (found["completed"], found["failed"], found["cancelled"]) == (143, 29, 28)
+    assert (found["lost"], found["finished_twice"], found["verified"]) == (0, 0, True)
+
+
 def test_a_replay_is_reported_to_people(tmp_path: Path) -> None:
     out, err = run("replay", *small_recording(tmp_path), "--limit", 50)
-    assert out.splitlines()[1].split() == ["tasks", "submitted:", "50"]
+    assert out.splitlines()[2].split() == ["tasks", "submitted:", "50"]
     assert out.splitlines()[-3:] == [
         "no task lost: ok",
         "no task finished twice: ok",
@@ -159,7 +200,37 @@ def test_the_demonstration_can_be_kept_in_a_new_file(tmp_path: Path) -> None:
     before = kept.read_bytes()
     _, err = run("demo", "--keep", kept, code=2)
     assert err == f"error[configuration]: --keep: {kept} exists already; name a new file\n"
+    _, err = run("demo", "--keep", kept, "--url", kept, code=2)
+    assert err == "error[configuration]: --keep names a new file, --url a database: give one of them\n"
+    _, err = run("demo", "--url", kept, code=2)
+    assert "nobody can be asked here" in err
     assert kept.read_bytes() == before
+
+
+def test_the_demonstration_goes_nowhere_unasked(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.db"
+    assert report("demo", "--tasks", 1, url=str(path))["tasks_submitted"] == 1
+    assert not path.exists()
+
+
+def test_tables_are_made_in_a_database_without_any_when_that_was_agreed(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.db"
+    sql(path, "CREATE TABLE theirs (x)")
+    words = ("demo", "--tasks", 1, "--url", path, "--cluster", "shown")
+    _, err = run(*words, code=2)
+    assert "nobody can be asked here" in err
+    assert sql_values(path, "SELECT name FROM sqlite_master") == ["theirs"]
+    assert report(*words, "--yes")["tasks_submitted"] == 1
+    assert sql_values(path, "SELECT name FROM clusters") == ["shown"]
+
+
+def test_a_schema_of_another_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.db"
+    fill(path)
+    sql(path, "UPDATE openclaw_store_version SET version_num = 'future'")
+    for words in (("demo", "--url", path), ("demo", "--url", path, "--yes")):
+        _, err = run(*words, code=1)
+        assert "install a newer openclaw-store" in err
 
 
 def test_a_cluster_that_holds_tasks_is_not_played_into_unasked(tmp_path: Path) -> None:
@@ -218,6 +289,11 @@ def test_an_interrupted_replay_leaves_nothing_behind(tmp_path: Path, number: int
     assert list(scratch.iterdir()) == []
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
+
+
+def sql_values(path: Path, statement: str) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [str(value) for (value,) in connection.execute(statement)]
 
 
 def children_of(pid: int) -> list[int]:

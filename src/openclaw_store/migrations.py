@@ -23,12 +23,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from openclaw_store.domain.checks import shown
 from openclaw_store.engines.base import Engine
 from openclaw_store.errors import ConfigurationError, SchemaVersionError
+from openclaw_store.models import VERSION_TABLE as VERSION_TABLE  # noqa: PLC0414  # the scripts look for it here
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
-
-VERSION_TABLE: Final = "openclaw_store_version"
-"""Where a database keeps its revision: our own table, so that a host application's Alembic is left alone."""
 
 _Verb: TypeAlias = Literal["upgrade", "downgrade"]
 

@@ -1,11 +1,16 @@
-"""New files that appear under their name only when they are whole."""
+"""Backups as files: new ones appear under their name only when they are whole, and hold what is ours."""
 
 import os
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from openclaw_store.errors import BackupError
+from openclaw_store.models import ClusterModel, NodeModel, TaskModel
+
+_OURS: Final = frozenset({ClusterModel.__tablename__, NodeModel.__tablename__, TaskModel.__tablename__})
 
 
 def new_file(target: Path) -> Path:
@@ -15,6 +20,12 @@ def new_file(target: Path) -> Path:
     if not target.parent.is_dir():
         raise BackupError(f"the folder {target.parent} does not exist")
     return target.absolute()
+
+
+def require_file(source: Path) -> None:
+    """Raise BackupError unless there is a file to be restored."""
+    if not source.is_file():
+        raise BackupError(f"there is no backup at {source}")
 
 
 def beside(path: Path, purpose: str) -> Path:
@@ -33,6 +44,12 @@ def publish(copy: Path, target: Path) -> None:
         copy.rename(target)
     with suppress(OSError):  # some systems cannot flush a folder
         _sync(target.parent)
+
+
+def require_ours(tables: Iterable[str]) -> None:
+    """Raise BackupError unless tables of these names can be a database of this library, of any revision."""
+    if not _OURS.issubset(tables):
+        raise BackupError("it is no database of this library")
 
 
 def _sync(path: Path) -> None:

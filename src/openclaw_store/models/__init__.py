@@ -4,7 +4,9 @@ Every primary and unique key starts with ``cluster_id``, so that the tables can 
 are made by the client, never by a sequence. Only the repositories write to these tables.
 """
 
-from openclaw_store.models.base import Base, table_of
+from typing import Final
+
+from openclaw_store.models.base import VERSION_TABLE, Base, table_of
 from openclaw_store.models.tables import (
     ChangeModel,
     ClusterModel,
@@ -16,7 +18,12 @@ from openclaw_store.models.tables import (
     TaskModel,
 )
 
+TABLE_NAMES: Final = frozenset({*Base.metadata.tables, VERSION_TABLE})
+"""All that is ours in a database, which we may share with a host application."""
+
 __all__ = [
+    "TABLE_NAMES",
+    "VERSION_TABLE",
     "Base",
     "ChangeModel",
     "ClusterModel",

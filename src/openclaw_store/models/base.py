@@ -12,6 +12,9 @@ from sqlalchemy.orm import DeclarativeBase
 from openclaw_store.domain.checks import microseconds, moment_of
 from openclaw_store.domain.json import JsonObject, JsonValue, dump, load
 
+VERSION_TABLE: Final = "openclaw_store_version"
+"""Where a database keeps its revision: our own table, so that a host application's Alembic is left alone."""
+
 _encode = msgspec.json.Encoder().encode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
 

@@ -66,6 +66,12 @@ class ServerEngine(ABC):
         """What the driver is told when it connects."""
         return {}
 
+    @property
+    def destination(self) -> Mapping[str, Any]:
+        """What the driver connects with: among it server, database, user and password."""
+        arguments: Mapping[str, Any] = self.writer.dialect.create_connect_args(self._address)[1]
+        return arguments
+
     @abstractmethod
     def code_of(self, error: BaseException) -> Failure:
         """Return what kind of trouble a driver's own error is."""

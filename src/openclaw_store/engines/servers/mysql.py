@@ -4,6 +4,7 @@ import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -24,8 +25,8 @@ from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from openclaw_store.engines.base import EngineOptions, Failure
-from openclaw_store.engines.servers import mysql_errors
+from openclaw_store.engines.base import EngineOptions, Failure, Progress
+from openclaw_store.engines.servers import mysql_dumps, mysql_errors
 from openclaw_store.engines.servers.base import ServerEngine
 from openclaw_store.errors import BusyError, ConfigurationError
 from openclaw_store.models import Base
@@ -77,7 +78,7 @@ class MysqlEngine(ServerEngine):
     async def check_version(self, connection: AsyncConnection) -> None:
         """Raise ConfigurationError when the server is too old."""
         dialect = connection.dialect
-        is_mariadb = bool(getattr(dialect, "is_mariadb", False))
+        is_mariadb = _is_mariadb(connection)
         found, oldest = dialect.server_version_info or (), _OLDEST[is_mariadb]
         if found < oldest:
             name, shown, needed = _name(is_mariadb), _dotted(found), _dotted(oldest)
@@ -139,6 +140,35 @@ class MysqlEngine(ServerEngine):
             async with self.writer.begin() as connection:
                 yield connection
 
+    async def backup(self, target: Path, progress: Progress | None) -> None:
+        """Dump our tables, as they are at one moment, to a new file, by mariadb-dump or mysqldump.
+
+        ``progress`` is told of bytes written. When cancelled, nothing is left behind.
+
+        Raises:
+            BackupError: the target exists, its folder does not, or the dump could not be made.
+            UnavailableError: the server cannot be reached.
+        """
+        with self._translating():
+            await mysql_dumps.backup(await self._place(), target, progress)
+
+    async def restore(self, source: Path, progress: Progress | None, finish: Executable) -> None:
+        """Replace our tables by those of a dump, which is read into a database of its own first.
+
+        ``progress`` is told of bytes read. When cancelled, the database is as it was, or restored.
+
+        Raises:
+            BackupError: the source is no dump of ours, was refused, or the user may not make a database.
+            BusyError: others kept our tables locked. Nothing was changed.
+        """
+        with self._translating():
+            await mysql_dumps.restore(await self._place(), source, progress, finish)
+
+    async def _place(self) -> mysql_dumps.Place:
+        async with self.reader.connect() as connection:
+            is_mariadb = _is_mariadb(connection)
+        return mysql_dumps.Place(self._address.database or "", is_mariadb, self.destination, self._by_itself)
+
     async def vacuum(self) -> None:
         """Give unused space back to the server, and refresh the planner's statistics."""
         with self._translating():
@@ -166,7 +196,7 @@ class MysqlEngine(ServerEngine):
         with self._translating():
             async with self.reader.connect() as connection:
                 version, flushed = (await connection.execute(_FACTS)).one()
-                name = _name(bool(getattr(connection.dialect, "is_mariadb", False)))
+                name = _name(_is_mariadb(connection))
         return {
             "database": f"{name} {version.partition('-')[0]}",
             "synchronous": f"innodb_flush_log_at_trx_commit={flushed}",
@@ -220,6 +250,10 @@ def _insert_missing(table: Table) -> Executable:
     """
     key = next(iter(table.primary_key.columns))
     return insert(table).on_duplicate_key_update({key.name: key + 0 * func.last_insert_id(_THERE_ALREADY)})
+
+
+def _is_mariadb(connection: AsyncConnection) -> bool:
+    return bool(getattr(connection.dialect, "is_mariadb", False))
 
 
 def _name(is_mariadb: bool) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -27,10 +28,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from openclaw_store.engines.base import Failure, Hints
+from openclaw_store.engines.base import Failure, Hints, Progress
+from openclaw_store.engines.servers import postgresql_dumps
 from openclaw_store.engines.servers.base import ServerEngine
 from openclaw_store.engines.servers.listening import ListenNotify
-from openclaw_store.errors import ConfigurationError
+from openclaw_store.errors import BackupError, ConfigurationError
 from openclaw_store.models import Base, TaskModel
 
 _OLDEST: Final = 140_000
@@ -151,6 +153,41 @@ class PostgresqlEngine(ServerEngine):
             await self.prepare(connection)
             await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
             yield connection
+
+    async def backup(self, target: Path, progress: Progress | None) -> None:
+        """Dump our tables, as they are at one moment, to a new file, by pg_dump.
+
+        ``progress`` is told of bytes written. When cancelled, nothing is left behind.
+
+        Raises:
+            BackupError: the target exists, its folder does not, or the dump could not be made.
+            UnavailableError: the server cannot be reached.
+        """
+        with self._translating():
+            await postgresql_dumps.backup(await self._place(), target, progress)
+
+    async def restore(self, source: Path, progress: Progress | None, finish: Executable) -> None:
+        """Replace our tables by those of a dump, in one transaction, by pg_restore and psql.
+
+        ``progress`` is told of bytes read. When cancelled, the database is as it was, or restored. Rights that others
+        were granted on our tables are gone afterwards.
+
+        Raises:
+            BackupError: the source is no dump of ours, or the server refused it. Nothing was changed.
+            BusyError: others kept our tables locked. Nothing was changed.
+            CommitUnknownError: the answer to the COMMIT was lost.
+        """
+        with self._translating():
+            try:
+                await postgresql_dumps.restore(await self._place(), source, progress, finish)
+            except postgresql_dumps.ScriptError as error:
+                if self.code_of(error) in {Failure.BUSY, Failure.CONFLICT}:
+                    raise self.translate(error) from error
+                raise BackupError(f"{source} cannot be restored: the server refused it ({error})") from error
+
+    async def _place(self) -> postgresql_dumps.Place:
+        async with self.reader.connect() as connection:
+            return await postgresql_dumps.find_place(connection, self.destination, self._options.lock_timeout)
 
     async def vacuum(self) -> None:
         """Give unused space back to the tables, and refresh the planner's statistics."""

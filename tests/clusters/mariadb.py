@@ -1,0 +1,94 @@
+"""MariaDB servers of the tests' own, alone or as a Galera cluster."""
+
+import shutil
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from clusters.programs import LOOPBACK, Program, answers, free_ports, run
+
+HINT: Final = "MariaDB server of our own: install Debian's mariadb-server"
+GALERA_HINT: Final = "Galera: install Debian's mariadb-server, galera-4 and rsync"
+_PROVIDERS: Final = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so")
+_OPTIONS: Final = (
+    "--innodb-buffer-pool-size=64M",
+    "--innodb-log-file-size=16M",
+    "--innodb-flush-log-at-trx-commit=2",  # the machine does not go down here, only programs do
+    "--max-connections=200",
+    "--skip-name-resolve",
+)
+
+
+def provider() -> str | None:
+    """Return the library that makes a cluster of servers; None where it, or something that it needs, is missing."""
+    there = all(shutil.which(name) for name in ("mariadbd", "mariadb-install-db", "rsync"))
+    return next((one for one in _PROVIDERS if there and Path(one).exists()), None)
+
+
+class Mariadb:
+    """A server whose data lie in ``data``, a folder below one that its user can reach."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self.port, self._group_port, self._ist_port, self._sst_port = free_ports(4)
+        self._program: Program | None = None
+
+    @property
+    def url(self) -> str:
+        """The address of the server, without a database."""
+        return f"mysql://root@{LOOPBACK}:{self.port}"
+
+    @property
+    def group(self) -> str:
+        """Where the other servers of its cluster find it."""
+        return f"{LOOPBACK}:{self._group_port}"
+
+    def create(self) -> None:
+        """Make an empty server, whose root needs no password."""
+        options = [
+            "--no-defaults",
+            f"--datadir={self._data}",
+            "--skip-test-db",
+            "--auth-root-authentication-method=normal",
+        ]
+        run("mariadb-install-db", *options)
+
+    def start(self, *options: str) -> None:
+        """Start it; ``wait`` tells when it takes connections."""
+        places = [f"--datadir={self._data}", f"--port={self.port}", f"--bind-address={LOOPBACK}"]
+        files = [f"--socket={self._data.with_suffix('.sock')}", f"--pid-file={self._data.with_suffix('.pid')}"]
+        log = self._data.with_suffix(".log")
+        self._program = Program(log, "mariadbd", "--no-defaults", *places, *files, *_OPTIONS, *options)
+
+    def join(self, library: str, others: Sequence["Mariadb"]) -> None:
+        """Start it as one of a Galera cluster; without ``others`` it begins a new one."""
+        self.start(
+            "--binlog-format=ROW",
+            "--innodb-autoinc-lock-mode=2",
+            "--wsrep-on=ON",
+            f"--wsrep-provider={library}",
+            "--wsrep-cluster-name=openclaw_store_test",
+            f"--wsrep-cluster-address=gcomm://{','.join(one.group for one in others)}",
+            f"--wsrep-node-name={self._data.name}",
+            f"--wsrep-node-address={self.group}",
+            "--wsrep-sst-method=rsync",
+            f"--wsrep-sst-receive-address={LOOPBACK}:{self._sst_port}",
+            "--wsrep-provider-options="
+            f"gmcast.listen_addr=tcp://{self.group};ist.recv_addr={LOOPBACK}:{self._ist_port};gcache.size=16M;"
+            "evs.suspect_timeout=PT1S;evs.inactive_timeout=PT2S;evs.keepalive_period=PT0.3S",
+        )
+
+    def wait(self) -> None:
+        """Return when it takes connections."""
+        assert self._program is not None
+        self._program.wait_until(lambda: answers(self.port))
+
+    def kill(self) -> None:
+        """Let it go down without a word."""
+        if self._program is not None:
+            self._program.end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Stop it."""
+        self.kill()

@@ -86,17 +86,17 @@ def start(*words: object, url: str = "", **variables: str) -> "subprocess.Popen[
     )
 
 
-def run(*words: object, code: int = 0, url: str = "") -> tuple[str, str]:
+def run(*words: object, code: int = 0, url: str = "", seconds: float = SECONDS) -> tuple[str, str]:
     """Run the program to its end and return what it prints on stdout and on stderr."""
     with start(*words, url=url) as process:
-        out, err = process.communicate(timeout=SECONDS)
+        out, err = process.communicate(timeout=seconds)
     assert process.returncode == code, out + err
     return out, err
 
 
-def report(*words: object, code: int = 0, url: str = "") -> dict[str, Any]:
+def report(*words: object, code: int = 0, url: str = "", seconds: float = SECONDS) -> dict[str, Any]:
     """Run the program with ``--json`` and return its report, the last line that it prints."""
-    out, err = run(*words, "--json", code=code, url=url)
+    out, err = run(*words, "--json", code=code, url=url, seconds=seconds)
     last: dict[str, Any] = json.loads(out.splitlines()[-1])
     assert last["problems"] == [] or code, err
     return last

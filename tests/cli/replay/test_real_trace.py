@@ -26,7 +26,7 @@ def test_a_real_cluster_survives_its_coordinator_and_its_nodes() -> None:
 def test_a_real_cluster_with_four_coordinators_survives_their_deaths(address: str) -> None:
     recording = ("--nodes", Path(FOLDER, "openb_nodes.csv"), "--tasks", Path(FOLDER, "openb_pods.csv"))
     spread = ("--coordinators", 4, "--workers", 8, "--kill-coordinator-every", 1500)
-    found = report("replay", *recording, *spread, "--url", address)
+    found = report("replay", *recording, *spread, "--url", address, seconds=110)
     assert [found[name] for name in ("completed", "failed", "cancelled", "pending")] == [5385, 1870, 897, 0]
     assert (found["lost"], found["finished_twice"], found["verified"]) == (0, 0, True)
     assert found["claims"] == 7255 + found["requeued"]

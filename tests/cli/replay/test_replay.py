@@ -11,7 +11,7 @@ import pytest
 
 from cli.replay.support import Quiet, a_node, a_task, report, run, small_recording, start, write_nodes, write_tasks
 from cli.support import SECONDS, fill, sql
-from openclaw_store import Database, Task
+from openclaw_store import Database, SchemaVersionError, Task, migrations
 from openclaw_store.cli.replay import audit, crews
 from openclaw_store.cli.replay import run as running
 from openclaw_store.cli.replay.errors import ReplayError
@@ -72,6 +72,19 @@ async def test_several_coordinators_and_workers_share_a_store(address: str, tmp_
     assert sum("died with" in event for event in display.events) == outcome.nodes_killed
     processes = ("coordinator-0", "coordinator-1", "coordinator-2", "worker-0", "worker-1")
     assert "Traceback" not in "".join((tmp_path / f"{name}.log").read_text() for name in processes)
+
+
+async def test_tables_are_made_in_a_database_without_any_and_others_are_left_alone(address: str) -> None:
+    database = Database(address)
+    await database.engine.open()
+    await migrations.downgrade(database.engine, "base")
+    assert await audit.prepare(address, "default") == 0
+    assert await database.current_revision() == migrations.expected_revision()
+    async with database.engine.writer.begin() as connection:
+        await connection.exec_driver_sql(f"UPDATE {migrations.VERSION_TABLE} SET version_num = 'future'")
+    with pytest.raises(SchemaVersionError, match="install a newer openclaw-store"):
+        await audit.prepare(address, "default")
+    await database.close()
 
 
 async def test_a_worker_that_ends_by_itself_ends_the_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -277,18 +290,20 @@ def test_an_interrupted_replay_leaves_nothing_behind(tmp_path: Path, number: int
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     long = write_tasks(tmp_path, a_task(deletion_time=10_000))
-    words = ("replay", "--nodes", write_nodes(tmp_path, a_node()), "--tasks", long, "--speed", 1)
+    words = ("replay", "--nodes", write_nodes(tmp_path, a_node()), "--tasks", long, "--speed", 1, "--workers", 1)
     with start(*words, TMPDIR=str(scratch)) as process:
         assert process.stderr is not None
         while "1 running" not in process.stderr.readline():
             assert process.poll() is None
-        (child,) = children_of(process.pid)
+        children = children_of(process.pid)
         process.send_signal(number)
         process.communicate(timeout=SECONDS)
     assert process.returncode == code
     assert list(scratch.iterdir()) == []
-    with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
+    assert len(children) == 2
+    for child in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
 
 
 def sql_values(path: Path, statement: str) -> list[str]:

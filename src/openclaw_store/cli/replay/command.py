@@ -73,7 +73,7 @@ def replay(
     ] = None,
     kill_coordinator_every: Annotated[
         int,
-        typer.Option(metavar="N", help="Kill one of them, in turn, whenever N more tasks have ended.", min=0),
+        typer.Option(metavar="N", help="Kill a coordinator, each in turn, whenever N more tasks have ended.", min=0),
     ] = 0,
     kill_node_every: Annotated[
         int, typer.Option(metavar="N", help="Let a node die whenever N more tasks have ended.", min=0)

@@ -95,7 +95,13 @@ class UnitOfWork:
     async def rollback(self) -> None:
         """Undo everything and end the unit."""
         self._ended = True
-        await asyncio.shield(self.session.close())
+        await asyncio.shield(self._abandon())
+
+    async def _abandon(self) -> None:
+        try:
+            await self.session.close()
+        except (SQLAlchemyError, OSError):  # the connection broke: the database rolls back by itself
+            await self.session.invalidate()
 
     async def _commit(self) -> Commit | None:
         try:
@@ -131,6 +137,8 @@ class UnitOfWork:
 
     async def _is_lost(self, commit: Commit | None, error: Exception) -> bool:
         """Return whether a commit without an answer did not happen. Raises CommitUnknownError."""
+        if self.session.bind is self._scope.engine.reader:
+            return True  # there was nothing to be stored
         stored = None if commit is None else await self._is_stored(commit)
         if stored is None:
             raise CommitUnknownError(

@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from openclaw_store.domain.checks import shown
 from openclaw_store.engines.base import Engine, EngineOptions
+from openclaw_store.engines.servers.messages import UNUSABLE_PARAMETER
 from openclaw_store.engines.sqlite import SqliteEngine
 from openclaw_store.errors import ConfigurationError, MissingDependencyError
 
@@ -69,8 +70,8 @@ def _server(url: URL, options: EngineOptions) -> Engine:
         raise MissingDependencyError(
             f"{driver.partition('+')[2]} is not installed: pip install 'openclaw-store[{extra}]'"
         ) from error
-    except ArgumentError:
-        raise ConfigurationError("the address has a parameter that the driver does not take") from None
+    except (ArgumentError, TypeError, ValueError):
+        raise ConfigurationError(UNUSABLE_PARAMETER) from None
 
 
 def _path_of(address: object) -> Path:

@@ -23,10 +23,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.engines.base import EngineOptions, Failure, Hints, check_options
-from openclaw_store.engines.servers.messages import ADVICE
-from openclaw_store.errors import ClosedError, StoreError
+from openclaw_store.engines.servers.messages import ADVICE, UNUSABLE_PARAMETER
+from openclaw_store.errors import ClosedError, ConfigurationError, StoreError
 
 _BEGAN: Final = "openclaw_store_began"
+_COUNTED: Final = {"preserve_rowcount": True}  # of an INSERT SQLAlchemy asks for no count otherwise
 
 
 class ServerEngine(ABC):
@@ -93,10 +94,25 @@ class ServerEngine(ABC):
             UnavailableError: it cannot be reached, or refuses the user or the database.
             ConfigurationError: it is too old.
         """
-        with self._translating():
-            async with self.reader.connect() as connection:
-                await self.check_version(connection)
+        try:
+            with self._translating(), self._blaming_parameters():
+                async with self.reader.connect() as connection:
+                    await self.check_version(connection)
+        except BaseException:
+            await self.close()
+            raise
         self._open = True
+
+    @contextmanager
+    def _blaming_parameters(self) -> Iterator[None]:
+        """Turn errors of a driver that cannot do what it is told into ConfigurationError."""
+        try:
+            yield
+        except (TypeError, ValueError):
+            # Its words repeat the value, which may be a secret.
+            raise ConfigurationError(f"{self.url}: {UNUSABLE_PARAMETER}") from None
+        except RuntimeError as error:  # something that the driver needs is not installed
+            raise ConfigurationError(f"{self.url}: {error}") from error
 
     @abstractmethod
     async def check_version(self, connection: AsyncConnection) -> None:
@@ -118,10 +134,20 @@ class ServerEngine(ABC):
             UnavailableError: the server cannot be reached.
         """
         with self._translating():
-            connection = await session.connection()
-            if session.bind is self.writer:
-                await self.prepare(connection)
-            session.info[_BEGAN] = self.clock() if self.clock else await connection.scalar(self.time)
+            try:
+                await self._begin(session)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+                # It broke while it lay in the pool, and the whole pool is new now. Nothing has happened yet.
+                await session.invalidate()
+                await self._begin(session)
+
+    async def _begin(self, session: AsyncSession) -> None:
+        connection = await session.connection()
+        if session.bind is self.writer:
+            await self.prepare(connection)
+        session.info[_BEGAN] = self.clock() if self.clock else await connection.scalar(self.time)
 
     async def now(self, session: AsyncSession) -> datetime:
         """Return the server's time at the beginning of the session's transaction, in UTC."""
@@ -183,7 +209,7 @@ class ServerEngine(ABC):
         with self._translating():
             connection = await session.connection()
             for row in rows:  # drivers cannot tell how many of many were new
-                inserted += self.inserted(await connection.execute(statement, row))
+                inserted += self.inserted(await connection.execute(statement, row, execution_options=_COUNTED))
         return inserted
 
     def inserted(self, result: CursorResult[Any]) -> int:

@@ -13,6 +13,7 @@ from openclaw_store.errors import (
     UnavailableError,
 )
 
+UNUSABLE_PARAMETER: Final = "the address has a parameter that the driver does not take"
 ADVICE: Final[Mapping[Failure, tuple[type[DatabaseError], str]]] = {
     Failure.BUSY: (BusyError, "others kept it locked, or took every connection; try again, or raise lock_timeout"),
     Failure.CONFLICT: (BusyError, "two transactions were in each other's way; run the whole unit again"),

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from model.ledger import Refused, Row
+from model.observing import Observer
 from model.oracle import LIVE, Oracle
-from model.plain import plain
+from model.plain import compare, compare_histories, plain
 from model.verbs import Do, Verb, manager_does, told, unit_does
-from openclaw_store import Change, Database, Policy, StateManager, TaskStatus, UnitOfWork
-from openclaw_store.domain.checks import microseconds
+from openclaw_store import Database, Policy, StateManager, TaskStatus, UnitOfWork
 from openclaw_store.engines import SqliteEngine
 from openclaw_store.errors import StoreError
 
@@ -30,6 +30,7 @@ class Cluster:
         self.path = Path(self.folder.name)
         self.oracle = Oracle(START, policy)
         self.managers = [self._manager(policy) for _ in range(2)]
+        self.observers: list[Observer] = []
         self.saved: tuple[Any, ...] | None = None
 
     def _manager(self, policy: Policy) -> StateManager:
@@ -43,6 +44,7 @@ class Cluster:
     async def open(self) -> None:
         for manager in self.managers:
             await manager.initialize()
+        self.observers = [Observer(manager) for manager in self.managers]
 
     async def close(self) -> None:
         try:
@@ -68,13 +70,13 @@ class Cluster:
         changed = self.oracle.commit()
         found = await asyncio.gather(*(_answer(does[verb.name], arguments) for verb, arguments in calls))
         for (verb, _), one, other in zip(calls, wanted, found, strict=True):
-            _compare(verb.name, one, other)
+            compare(verb.name, one, other)
         self._shows(who, changed=changed)
 
     def _shows(self, who: int, *, changed: bool) -> None:
         """A write is in the snapshot when it returns; one that changed nothing need not have caught up with others."""
         if changed:
-            _compare("version", self.oracle.revision, self.managers[who].version)
+            compare("version", self.oracle.revision, self.managers[who].version)
 
     async def unit(self, verbs: Sequence[Verb], who: int, *, given_up: bool) -> None:
         """Some verbs in one transaction, which is committed or given up."""
@@ -101,6 +103,8 @@ class Cluster:
         assert self.saved is not None
         await self.managers[who]._database.restore(self.path / "backup.db")
         self.oracle.restore(self.saved)
+        for observer in self.observers:
+            observer.is_cut_off = True
 
     async def compact(self, who: int, keep: int) -> None:
         await self.managers[who]._database.compact_history(keep, 0)
@@ -109,7 +113,7 @@ class Cluster:
     async def _both(self, verb: Verb, does: Mapping[str, Do]) -> None:
         arguments = told(verb, self.oracle)
         wanted = self._foretold(verb, arguments)
-        _compare(verb.name, wanted, await _answer(does[verb.name], arguments))
+        compare(verb.name, wanted, await _answer(does[verb.name], arguments))
 
     def _foretold(self, verb: Verb, arguments: Row) -> Any:
         try:
@@ -120,57 +124,40 @@ class Cluster:
 
     # Comparing
 
-    async def compare(self, *, lagging: int | None) -> None:
+    async def check(self, *, lagging: int | None) -> None:
         """Compare the tables, the history and the snapshots with the oracle; a lagging manager is left alone."""
         async with self.managers[0]._database.unit_of_work(read_only=True) as uow:
             await self._compare_tables(uow)
             head = await uow.changes.head()
             assert (head.revision, head.compact_revision) == (self.oracle.revision, self.oracle.floor)
-            self._compare_history(await uow.changes.since(self.oracle.floor, limit=1_000_000))
+            kept = [entry for entry in self.oracle.history if entry.revision > self.oracle.floor]
+            compare_histories("history", kept, await uow.changes.since(self.oracle.floor, limit=1_000_000))
             assert await uow.changes.audit() == []
         for place, manager in enumerate(self.managers):
             if place != lagging:
                 await self._compare_snapshot(manager)
+                await self.observers[place].drain(self.oracle)
 
     async def _compare_tables(self, uow: UnitOfWork) -> None:
         stored = {one: plain(await uow.tasks.list_by_status(one)) for one in TaskStatus}
         assert await uow.tasks.count_by_status() == {status: len(rows) for status, rows in stored.items()}
         for status, rows in stored.items():
-            _compare(f"{status} tasks", self.oracle.of_status(status), sorted(rows, key=_task_id))
+            compare(f"{status} tasks", self.oracle.of_status(status), sorted(rows, key=_task_id))
             for row in rows:
                 self.oracle.learn(self.oracle.tasks[row["task_id"]], row)
         nodes = plain(await uow.nodes.get_all_nodes())
-        _compare("nodes", self.oracle.node_rows(), nodes)
+        compare("nodes", self.oracle.node_rows(), nodes)
         for row in nodes:
             self.oracle.learn(self.oracle.nodes[row["node_id"]], row)
         queue = [task.task_id for task in await uow.tasks.list_pending_tasks(100)]
         assert queue == [row["task_id"] for row in self.oracle.queue()]
 
-    def _compare_history(self, changes: Sequence[Change]) -> None:
-        found = [
-            (
-                one.revision,
-                microseconds(one.at),
-                one.kind.value,
-                one.entity_id,
-                one.op.value,
-                one.old_status,
-                one.new_status,
-                one.node_id,
-                one.attempt,
-            )
-            for one in changes
-        ]
-        wanted = [tuple(entry) for entry in self.oracle.history if entry.revision > self.oracle.floor]
-        # The order between different tasks and nodes of one revision is nobody's business.
-        _compare("history", sorted(wanted, key=lambda one: one[:4]), sorted(found, key=lambda one: one[:4]))
-
     async def _compare_snapshot(self, manager: StateManager) -> None:
         await manager.refresh_from_database()
         state = await manager.get_state()
         assert state.version == self.oracle.revision
-        _compare("cached tasks", self.oracle.of_status(*LIVE), sorted(plain(list(state.tasks.values())), key=_task_id))
-        _compare("cached nodes", self.oracle.node_rows(), [plain(node) for _, node in sorted(state.nodes.items())])
+        compare("cached tasks", self.oracle.of_status(*LIVE), sorted(plain(list(state.tasks.values())), key=_task_id))
+        compare("cached nodes", self.oracle.node_rows(), [plain(node) for _, node in sorted(state.nodes.items())])
         for node_id in self.oracle.nodes:
             assert [task.task_id for task in state.tasks_on(node_id)] == _ids(self.oracle.held_by(node_id))
         assert [task.task_id for task in await manager.get_pending_tasks(100)] == _ids(self.oracle.queue())
@@ -186,18 +173,6 @@ async def _answer(do: Do, arguments: Row) -> Any:
         return plain(await do(**arguments))
     except StoreError as error:
         return type(error).__name__
-
-
-def _compare(what: str, wanted: Any, found: Any) -> None:
-    if wanted == found:
-        return
-    if isinstance(wanted, dict) and isinstance(found, dict):
-        for name in wanted.keys() | found.keys():
-            _compare(f"{what}.{name}", wanted.get(name), found.get(name))
-    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
-        for place, (one, other) in enumerate(zip(wanted, found, strict=True)):
-            _compare(f"{what}[{place}]", one, other)
-    raise AssertionError(f"{what}: {wanted!r} is expected, {found!r} is there")
 
 
 def _ids(rows: Sequence[Row]) -> list[str]:

@@ -84,7 +84,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         if self.cluster is not None:
-            self.runner.run(self.cluster.compare(lagging=self.lagging))
+            self.runner.run(self.cluster.check(lagging=self.lagging))
 
     def teardown(self) -> None:
         with self.runner:

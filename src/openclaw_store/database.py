@@ -303,24 +303,30 @@ class Database:
             return 0  # a restore is what mends it
 
     async def _find_or_create_cluster(self) -> int:
+        deadline = time.monotonic() + self._lock_timeout
         try:
-            found = await self._find_cluster()
-            if found is None and not self._create:
-                raise NotFoundError(
-                    f"there is no cluster {self.cluster!r} in {self.engine.url}; "
-                    f"`openclaw-store upgrade --cluster {self.cluster}` makes it"
-                )
-            if found is None:
-                async with AsyncSession(self.engine.writer) as session:
-                    await self.engine.begin(session)
-                    now = await self.engine.now(session)
-                    await session.execute(_create_cluster(self.cluster, now))
-                    await session.commit()
-                found = await self._find_cluster()
+            while (found := await self._find_cluster()) is None:
+                if not self._create:
+                    raise NotFoundError(
+                        f"there is no cluster {self.cluster!r} in {self.engine.url}; "
+                        f"`openclaw-store upgrade --cluster {self.cluster}` makes it"
+                    )
+                await self._make_cluster(deadline)
         except SQLAlchemyError as error:
             raise self.engine.translate(error) from error
-        assert found is not None  # noqa: S101 - it was there, or has just been made
         return found
+
+    async def _make_cluster(self, deadline: float) -> None:
+        """Make the cluster, unless somebody else makes one, this or another, at the same moment: then nothing is."""
+        try:
+            async with AsyncSession(self.engine.writer) as session:
+                await self.engine.begin(session)
+                await session.execute(_create_cluster(self.cluster, await self.engine.now(session)))
+                await session.commit()
+        except SQLAlchemyError as error:
+            collided = self.engine.classify(error) in (Failure.CONSTRAINT, Failure.CONFLICT)
+            if not collided or time.monotonic() >= deadline:
+                raise
 
     async def _find_cluster(self) -> int | None:
         async with AsyncSession(self.engine.reader) as session:

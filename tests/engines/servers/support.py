@@ -22,8 +22,9 @@ IMPATIENT: Final = EngineOptions(lock_timeout=1.0)  # MySQL counts whole seconds
 
 _WAITING: Final = {
     "PostgreSQL": "SELECT count(*) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND wait_event_type = 'Lock'",
-    "MySQL": "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE() AND (state = 'User lock'"
+    " WHERE datname = current_database() AND (wait_event_type = 'Lock' OR wait_event = 'PgSleep')",
+    "MySQL": "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE()"
+    " AND (state IN ('User lock', 'User sleep')"
     " OR state LIKE 'Waiting for table metadata lock%' OR id IN"
     " (SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'))",
 }
@@ -78,7 +79,7 @@ async def end_connection(engine: Engine, number: int) -> None:
 
 
 async def somebody_waits(engine: Engine) -> None:
-    """Return when somebody waits for a lock in the engine's database; the test's own timeout is the limit."""
+    """Return when somebody waits for a lock, or sleeps, in the database; the test's own timeout is the limit."""
     async with beside(engine) as connection:
         while not await connection.scalar(text(_WAITING[product(engine)])):  # noqa: ASYNC110  # the server calls nobody
             await asyncio.sleep(0.01)

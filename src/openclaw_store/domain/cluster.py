@@ -245,21 +245,24 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=True):
         return self.nodes.changed(updates)
 
     def _skills_after(self, written: Mapping[str, NodeInfo | None]) -> Mapping[str, frozenset[str]]:
-        skills: dict[str, frozenset[str]] | None = None
+        given: defaultdict[str, set[str]] = defaultdict(set)
+        taken: defaultdict[str, set[str]] = defaultdict(set)
         for node_id, node in written.items():
             known = self.nodes.get(node_id)
             before = _NO_IDS if known is None else frozenset(known.available_skills)
             after = _NO_IDS if node is None else frozenset(node.available_skills)
-            if before == after:
-                continue
-            skills = dict(self._skills) if skills is None else skills
             for skill in before - after:
-                skills[skill] = skills[skill] - {node_id}
-                if not skills[skill]:
-                    del skills[skill]
+                taken[skill].add(node_id)
             for skill in after - before:
-                skills[skill] = skills.get(skill, _NO_IDS) | {node_id}
-        return self._skills if skills is None else skills
+                given[skill].add(node_id)
+        if not given and not taken:
+            return self._skills
+        skills = dict(self._skills)
+        for skill in given.keys() | taken.keys():
+            holders = (skills.pop(skill, _NO_IDS) - taken[skill]) | given[skill]
+            if holders:
+                skills[skill] = holders
+        return skills
 
     # -- comparing -----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from itertools import pairwise
+from itertools import cycle, pairwise
 from typing import Final, Self
 
 from behaviour.test_tasks import task
@@ -89,7 +89,7 @@ async def history(database: Database) -> list[Change]:
 
 
 class Crowd:
-    """Six writers and some readers of one database, each with connections of its own.
+    """Six writers and some readers of one database, each with connections of its own, by one address or several.
 
     Attributes:
         managers: the readers that follow.
@@ -99,18 +99,21 @@ class Crowd:
     """
 
     def __init__(
-        self, address: str, *, managers: int = READERS, change_engine: Callable[[Database], None] = lambda _: None
+        self, *addresses: str, managers: int = READERS, change_engine: Callable[[Database], None] = lambda _: None
     ) -> None:
-        self._writers = [Database(address, readers=2) for _ in range(WRITERS)]
-        self._poller = Database(address, readers=2)
+        places = cycle(addresses)
+        self._writers = [Database(next(places), readers=2) for _ in range(WRITERS)]
+        self._poller = Database(next(places), readers=2)
         self.managers = [
-            StateManager(Database(address, readers=2), housekeeping_interval=None) for _ in range(managers)
+            StateManager(Database(next(places), readers=2), housekeeping_interval=None) for _ in range(managers)
         ]
+        self._revisions: set[int] = set()
         self.committed: set[str] = set()
         self.stored: list[Change] = []
         self.seen: list[list[Change]] = []
         for one in self._writers:
             change_engine(one)
+            one.follow(lambda commit: self._revisions.add(commit.revision))
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -129,11 +132,19 @@ class Crowd:
         stop = time.monotonic() + seconds
         written = await asyncio.gather(*(write(one, f"w{place}", stop) for place, one in enumerate(self._writers)))
         self.committed = set().union(*written)
-        self.stored = await history(self._poller)
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
+                await self._read_history()
                 while any(len(seen) < len(self.stored) for seen in self.seen):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
+        await self._stop(reading)
+
+    async def _read_history(self) -> None:
+        """Read until the last commit is there: one server of several may learn of it later than the others."""
+        while not self.stored or self.stored[-1].revision < max(self._revisions):
+            self.stored = await history(self._poller)
+
+    async def _stop(self, reading: Sequence[asyncio.Future[None]]) -> None:
         for one in reading:
             one.cancel()
         for outcome in await asyncio.gather(*reading, return_exceptions=True):

@@ -2,11 +2,12 @@
 
 import shutil
 import signal
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from clusters.programs import LOOPBACK, Program, answers, free_ports, run
+from clusters.programs import LOOPBACK, Program, free_ports, run
 
 HINT: Final = "MariaDB server of our own: install Debian's mariadb-server"
 GALERA_HINT: Final = "Galera: install Debian's mariadb-server, galera-4 and rsync"
@@ -37,7 +38,7 @@ class Mariadb:
     @property
     def url(self) -> str:
         """The address of the server, without a database."""
-        return f"mysql://root@{LOOPBACK}:{self.port}"
+        return f"mysql+asyncmy://root@{LOOPBACK}:{self.port}"
 
     @property
     def group(self) -> str:
@@ -55,40 +56,57 @@ class Mariadb:
         run("mariadb-install-db", *options)
 
     def start(self, *options: str) -> None:
-        """Start it; ``wait`` tells when it takes connections."""
+        """Start it, and return when it takes connections."""
         places = [f"--datadir={self._data}", f"--port={self.port}", f"--bind-address={LOOPBACK}"]
         files = [f"--socket={self._data.with_suffix('.sock')}", f"--pid-file={self._data.with_suffix('.pid')}"]
         log = self._data.with_suffix(".log")
         self._program = Program(log, "mariadbd", "--no-defaults", *places, *files, *_OPTIONS, *options)
+        self.wait_until(lambda: self.tell("SELECT 1") == "1")
 
-    def join(self, library: str, others: Sequence["Mariadb"]) -> None:
-        """Start it as one of a Galera cluster; without ``others`` it begins a new one."""
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Return once ``condition`` holds; fail when the server ends, or too much time has passed."""
+        assert self._program is not None
+        self._program.wait_until(condition)
+
+    def begin(self, library: str) -> None:
+        """Make it the first of a Galera cluster."""
+        self.create()
+        self._start_in_cluster(library, "")
+
+    def join(self, library: str, first: "Mariadb") -> None:
+        """Make it another one of the Galera cluster of ``first``, from which it gets everything."""
+        run("mkdir", self._data)
+        self._start_in_cluster(library, first.group)
+
+    def tell(self, statement: str) -> str:
+        """Return what the server answers; nothing when it does not."""
+        places = ["--no-defaults", f"--host={LOOPBACK}", f"--port={self.port}", "--user=root"]
+        command = ["mariadb", *places, "--skip-column-names", "--execute", statement]
+        return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip()
+
+    def _start_in_cluster(self, library: str, others: str) -> None:
         self.start(
             "--binlog-format=ROW",
             "--innodb-autoinc-lock-mode=2",
             "--wsrep-on=ON",
             f"--wsrep-provider={library}",
             "--wsrep-cluster-name=openclaw_store_test",
-            f"--wsrep-cluster-address=gcomm://{','.join(one.group for one in others)}",
+            f"--wsrep-cluster-address=gcomm://{others}",
             f"--wsrep-node-name={self._data.name}",
             f"--wsrep-node-address={self.group}",
             "--wsrep-sst-method=rsync",
             f"--wsrep-sst-receive-address={LOOPBACK}:{self._sst_port}",
             "--wsrep-provider-options="
             f"gmcast.listen_addr=tcp://{self.group};ist.recv_addr={LOOPBACK}:{self._ist_port};gcache.size=16M;"
-            "evs.suspect_timeout=PT1S;evs.inactive_timeout=PT2S;evs.keepalive_period=PT0.3S",
+            "evs.suspect_timeout=PT3S;evs.inactive_timeout=PT6S",
         )
+        self.wait_until(self.is_synced)
 
-    def wait(self) -> None:
-        """Return when it takes connections."""
-        assert self._program is not None
-        self._program.wait_until(lambda: answers(self.port))
-
-    def kill(self) -> None:
-        """Let it go down without a word."""
-        if self._program is not None:
-            self._program.end(signal.SIGKILL)
+    def is_synced(self) -> bool:
+        """Return whether it has everything that the others of its cluster have."""
+        return "Synced" in self.tell("SHOW STATUS LIKE 'wsrep_local_state_comment'")
 
     def stop(self) -> None:
-        """Stop it."""
-        self.kill()
+        """Let it go down without a word; it would recover when it is started again."""
+        if self._program is not None:
+            self._program.end(signal.SIGKILL)

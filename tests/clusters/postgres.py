@@ -6,10 +6,7 @@ import subprocess
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
-
-from sqlalchemy import NullPool, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from typing import Final
 
 from clusters.programs import LOOPBACK, Program, free_ports, run, runs
 
@@ -46,8 +43,8 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """The address of its maintenance database."""
-        return f"postgresql://postgres@{LOOPBACK}:{self.port}/postgres"
+        """The address of its maintenance database, through psycopg."""
+        return f"postgresql+psycopg://postgres@{LOOPBACK}:{self.port}/postgres"
 
     def create(self) -> None:
         """Make an empty server."""
@@ -97,14 +94,3 @@ def _program(name: str) -> Path:
     found = programs()
     assert found is not None
     return found / name
-
-
-async def ask(url: str, statement: str) -> Any:
-    """Run one statement by itself and return the first value of what it answers, if anything."""
-    engine = create_async_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
-    try:
-        async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-            result = await connection.execute(text(statement))
-            return result.scalar() if result.returns_rows else None
-    finally:
-        await engine.dispose()

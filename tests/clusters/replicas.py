@@ -3,7 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from clusters.postgres import Postgres, ask
+from clusters.asking import ask
+from clusters.postgres import Postgres
 
 _CAUGHT_UP = "SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication"
 

@@ -12,9 +12,10 @@ import pytest
 from behaviour.test_hints import delays
 from behaviour.test_tasks import node, task
 from clusters import bouncer
+from clusters.asking import ask
 from clusters.bouncer import Bouncer
 from clusters.crowd import Crowd, differences
-from clusters.postgres import Postgres, ask
+from clusters.postgres import Postgres
 from openclaw_store import Database, StateManager
 from openclaw_store.engines.servers import listening
 from servers import lacking, run_apart

@@ -3,7 +3,8 @@
 import pytest
 
 import servers
-from clusters.postgres import HINT, ask, programs
+from clusters.asking import ask
+from clusters.postgres import HINT, programs
 from clusters.programs import free_ports
 from servers import Servers, lacking, run_apart
 
@@ -24,7 +25,7 @@ def test_a_postgresql_server_is_started_where_none_answers() -> None:
         lacking(HINT)
     found = Servers()
     try:
-        address = run_apart(found.get("postgresql").make("postgresql"))
+        address = run_apart(found.get("postgresql").make("postgresql+psycopg"))
         assert run_apart(ask(address, "SELECT count(*) FROM clusters")) == 0
     finally:
         found.close()

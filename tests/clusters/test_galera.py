@@ -11,7 +11,6 @@ import pytest
 from behaviour.test_tasks import node, task
 from clusters import mariadb
 from clusters.crowd import SECONDS, Crowd, differences
-from clusters.mariadb import Mariadb
 from openclaw_store import Database, StateManager
 from servers import lacking, run_apart
 
@@ -19,11 +18,11 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def servers(place: Path) -> Iterator[list[Mariadb]]:
+def servers(place: Path) -> Iterator[list[mariadb.Server]]:
     library = mariadb.provider()
     if library is None:
         lacking(mariadb.GALERA_HINT)
-    made = [Mariadb(place / f"galera{number}") for number in range(3)]
+    made = [mariadb.Server(place / f"galera{number}") for number in range(3)]
     try:
         made[0].begin(library)
         for one in made[1:]:
@@ -35,7 +34,7 @@ def servers(place: Path) -> Iterator[list[Mariadb]]:
 
 
 @pytest.fixture
-def addresses(servers: list[Mariadb]) -> list[str]:
+def addresses(servers: list[mariadb.Server]) -> list[str]:
     """The addresses of a new database, through each of the servers."""
     name = f"store{next(_numbers)}"
     servers[0].tell(f"CREATE DATABASE {name}")
@@ -100,7 +99,7 @@ async def test_no_node_is_given_too_much_through_three_servers(addresses: list[s
         assert len(await claim_through_all(managers)) == 7
 
 
-async def test_the_others_go_on_when_a_server_is_killed(addresses: list[str], servers: list[Mariadb]) -> None:
+async def test_the_others_go_on_when_a_server_is_killed(addresses: list[str], servers: list[mariadb.Server]) -> None:
     async with asyncio.timeout(100), AsyncExitStack() as stack:
         managers = [await stack.enter_async_context(coordinator(address)) for address in addresses]
         for number, manager in enumerate(managers):

@@ -11,11 +11,10 @@ import pytest
 
 from behaviour.test_hints import delays
 from behaviour.test_tasks import node, task
-from clusters import bouncer
+from clusters import bouncer, postgres
 from clusters.asking import ask
 from clusters.bouncer import Bouncer
 from clusters.crowd import Crowd, differences
-from clusters.postgres import Postgres
 from openclaw_store import Database, StateManager
 from openclaw_store.engines.servers import listening
 from servers import lacking, run_apart
@@ -24,7 +23,7 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def pooler(own_postgres: Postgres, place: Path) -> Iterator[Bouncer]:
+def pooler(own_postgres: postgres.Server, place: Path) -> Iterator[Bouncer]:
     if bouncer.program() is None:
         lacking(bouncer.HINT)
     made = Bouncer(own_postgres, place)
@@ -34,7 +33,7 @@ def pooler(own_postgres: Postgres, place: Path) -> Iterator[Bouncer]:
 
 
 @pytest.fixture(params=["postgresql+psycopg", "postgresql+asyncpg"])
-def pooled(request: pytest.FixtureRequest, pooler: Bouncer, own_postgres: Postgres) -> str:
+def pooled(request: pytest.FixtureRequest, pooler: Bouncer, own_postgres: postgres.Server) -> str:
     """The address of a new database, through the pooler."""
     name = f"pooled{next(_numbers)}"
     run_apart(ask(own_postgres.url, f"CREATE DATABASE {name}"))

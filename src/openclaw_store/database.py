@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 
 import structlog
-from sqlalchemy import URL, Integer, Update, bindparam, case, func, insert, literal, select, update
+from sqlalchemy import URL, BigInteger, Integer, Update, bindparam, case, func, insert, literal, select, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -275,6 +275,21 @@ class Database:
             removed += count
         return removed
 
+    async def begin_epoch(self, epoch: int) -> None:
+        """Give the cluster a new epoch, unless it has another than ``epoch`` already, and raise its fence.
+
+        For a history that has lost commits without a restore, after a failover: what was given out in them is not
+        given out again. Every cache reads the state afresh.
+        """
+        mine = (_CLUSTERS.c.cluster_id == self._cluster_id, _CLUSTERS.c.epoch == epoch)
+        try:
+            async with AsyncSession(self.engine.writer) as session:
+                await self.engine.begin(session)
+                await session.execute(_begin_epoch(await self._highest_fence()).where(*mine))
+                await session.commit()
+        except SQLAlchemyError as error:
+            raise self.engine.translate(error) from error
+
     def follow(self, follower: Callable[[Commit], None]) -> Callable[[], None]:
         """Call ``follower`` with every commit of this Database, right after it; return what ends that."""
         self._followers.append(follower)
@@ -375,4 +390,6 @@ def _begin_epoch(live: int) -> Update:
     """
     least = max(int(time.time()) - _FENCE_START, live + _FENCE_STEP)
     fence = case((_CLUSTERS.c.fence < least, least), else_=_CLUSTERS.c.fence + _FENCE_STEP)
-    return update(_CLUSTERS).values(epoch=secrets.randbits(62) + _CLUSTERS.c.cluster_id, fence=fence)
+    return update(_CLUSTERS).values(
+        epoch=literal(secrets.randbits(62), BigInteger) + _CLUSTERS.c.cluster_id, fence=fence
+    )

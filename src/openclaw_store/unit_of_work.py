@@ -98,10 +98,13 @@ class UnitOfWork:
         await asyncio.shield(self._abandon())
 
     async def _abandon(self) -> None:
+        connection = self._scope.connection
         try:
             await self.session.close()
         except (SQLAlchemyError, OSError):  # the connection broke: the database rolls back by itself
-            await self.session.invalidate()
+            if connection is not None:  # the session has forgotten it, the pool has not
+                await connection.invalidate()
+                await connection.close()
 
     async def _commit(self) -> Commit | None:
         try:

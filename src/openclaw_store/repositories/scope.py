@@ -41,7 +41,8 @@ class Scope:
         self.journal = Journal()
         self.interned: set[int] = set()
         """Requirements that this unit has made sure of."""
-        self._connection: AsyncConnection | None = None
+        self.connection: AsyncConnection | None = None
+        """The session's, once a statement has run."""
         self._now: datetime | None = None
 
     async def now(self) -> datetime:
@@ -55,9 +56,9 @@ class Scope:
     ) -> CursorResult[*tuple[Any, ...]]:
         """Run a statement on the unit's connection; driver errors come out as errors of the tree."""
         try:
-            if self._connection is None:
-                self._connection = await self.session.connection()
-            return await self._connection.execute(statement, parameters)
+            if self.connection is None:
+                self.connection = await self.session.connection()
+            return await self.connection.execute(statement, parameters)
         except (SQLAlchemyError, OSError) as error:
             raise self.engine.translate(error) from error
 

@@ -12,13 +12,25 @@ from typing import Any, Final, TypeAlias
 from openclaw_store.database import Database
 from openclaw_store.domain.node import NodeInfo
 from openclaw_store.domain.task import Task
-from openclaw_store.errors import ClosedError, CommitUnknownError, DatabaseError, StoreError
+from openclaw_store.errors import (
+    BusyError,
+    ClosedError,
+    CommitUnknownError,
+    CorruptDatabaseError,
+    DatabaseError,
+    ReadOnlyError,
+    StoreError,
+    UnavailableError,
+)
 from openclaw_store.repositories.placement import Claim
 from openclaw_store.repositories.steps import Step
 from openclaw_store.unit_of_work import UnitOfWork
 
 Operation: TypeAlias = tuple[Task, ...] | NodeInfo | Step | Claim | Callable[[UnitOfWork], Awaitable[Any]]
 """Tasks to submit, a node to register, a step, a claim, or anything else that is done in a unit of work."""
+
+_OF_ALL: Final = (BusyError, UnavailableError, ReadOnlyError, CorruptDatabaseError)
+"""These hit whoever comes: to try each operation by itself would only take ``lock_timeout`` for each."""
 
 BATCH: Final = 500
 QUEUE: Final = 10_000
@@ -82,12 +94,12 @@ class Committer:
         except CommitUnknownError as error:
             outcomes = [error] * len(batch)  # to run it again could do it twice
         except Exception as error:  # noqa: BLE001 - the caller that it belongs to gets it
-            if len(batch) > 1:
+            if len(batch) > 1 and not isinstance(error, _OF_ALL):
                 # One bad write spoils none of the others: each has a transaction of its own now.
                 for one in batch:
                     await self._commit([one])
                 return
-            outcomes = [error]
+            outcomes = [error] * len(batch)
         await self._settle()
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if not future.done():

@@ -98,17 +98,30 @@ class Feed:
     async def poll(self) -> int:
         """Compare the snapshot with the history once, and take in what is new; return the revision that was found."""
         async with self._polling:
-            self._behind = False
-            # Taken before the read begins, so that the read can only find it older, or rewritten.
-            start = self._state
-            async with self._database.unit_of_work(read_only=True) as uow:
-                self._time = await uow.now(), self._clock()
-                head = await uow.changes.head()
-                if start is None or await self._is_rewritten(uow, head, start):
-                    await self._resync(uow, head)
-                elif head.revision > self.state.version:
-                    await self._catch_up(uow, head, self.state)
+            head = await self._look()
+            if head is None:
+                # Nobody restored anything, and yet commits are gone: a failover. Their attempts must not come again.
+                _log.error("history_rewound", revision=self.state.version)
+                await self._database.begin_epoch(self._epoch)
+                head = await self._look()
+        assert head is not None  # noqa: S101 - under another epoch the state was read afresh
         return head.revision
+
+    async def _look(self) -> ClusterHead | None:
+        """Take in what is new; return None where the same epoch's history has lost what the snapshot holds."""
+        self._behind = False
+        # Taken before the read begins, so that the read can only find it older, or rewritten.
+        start = self._state
+        async with self._database.unit_of_work(read_only=True) as uow:
+            self._time = await uow.now(), self._clock()
+            head = await uow.changes.head()
+            if start is None or head.epoch != self._epoch or start.version < head.compact_revision:
+                await self._resync(uow, head)
+            elif await self._is_rewritten(uow, head, start):
+                return None
+            elif head.revision > self.state.version:
+                await self._catch_up(uow, head, self.state)
+        return head
 
     async def wait_for(self, revision: int) -> None:
         """Return once the snapshot contains ``revision``; at once when it does. Raises ClosedError when stopped."""
@@ -141,7 +154,10 @@ class Feed:
             async with self._database.unit_of_work(read_only=True) as uow:
                 head = await uow.changes.head()
                 if not await self._is_rewritten(uow, head, start):
-                    followed = (await News.read(uow, head, start)).applied_to(start)
+                    try:
+                        followed = (await News.read(uow, head, start)).applied_to(start)
+                    except ResyncRequiredError as error:
+                        return [str(error)]
                     stored = await read_state(uow, head, start.quantum_us)
                     # Both are immutable: another thread may compare them while the event loop goes on.
                     return await asyncio.to_thread(list, followed.differences(stored)) + await uow.changes.audit()
@@ -177,7 +193,12 @@ class Feed:
         self._wake()
 
     async def _catch_up(self, uow: UnitOfWork, head: ClusterHead, start: ClusterState) -> None:
-        news = await News.read(uow, head, start)
+        try:
+            news = await News.read(uow, head, start)
+        except ResyncRequiredError as error:
+            _log.error("history_broken", reason=str(error))
+            await self._resync(uow, head)
+            return
         if self.state is not start:
             # Commits of this process were handed over meanwhile, or heartbeats taken in.
             self._behind = self.state.version < head.revision

@@ -1,6 +1,6 @@
 """How a snapshot is read: whole from the tables, or what followed from the history."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 import msgspec
@@ -8,6 +8,7 @@ import msgspec
 from openclaw_store.domain.change import Change, Commit, Kind
 from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.node import NodeInfo
+from openclaw_store.errors import ResyncRequiredError
 from openclaw_store.repositories import ClusterHead
 from openclaw_store.repositories.changes import entities
 from openclaw_store.unit_of_work import UnitOfWork
@@ -41,10 +42,11 @@ class News(msgspec.Struct, frozen=True):
 
     @classmethod
     async def read(cls, uow: UnitOfWork, head: ClusterHead, start: ClusterState) -> Self:
-        """Return what followed ``start``. Raises ResyncRequiredError."""
+        """Return what followed ``start``. Raises ResyncRequiredError when the history has a hole there."""
         changes: list[Change] = []
         while page := await uow.changes.since(changes[-1].revision if changes else start.version):
             changes += page
+        _require_dense(changes, start.version, head.revision)
         task_ids, node_ids = entities(changes, Kind.TASK), entities(changes, Kind.NODE)
         tasks = await uow.tasks.get_many(task_ids)
         nodes = await uow.nodes.get_many(one.node_id for one in changes if one.node_id is not None)
@@ -62,3 +64,11 @@ class News(msgspec.Struct, frozen=True):
     def applied_to(self, start: ClusterState) -> ClusterState:
         """Return the snapshot after all of it."""
         return start.apply(self.commit).with_nodes(self.nodes)
+
+
+def _require_dense(changes: Sequence[Change], after: int, until: int) -> None:
+    found = dict.fromkeys(change.revision for change in changes)
+    if list(found) != list(range(after + 1, until + 1)):
+        raise ResyncRequiredError(
+            f"history: revisions {after + 1} to {until} should be there, {len(found)} are; somebody has edited it"
+        )

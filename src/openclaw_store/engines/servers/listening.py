@@ -48,6 +48,7 @@ class ListenNotify:
         while True:
             with suppress(SQLAlchemyError, OSError, ConnectionError):
                 async with self._connect() as ears, self._connect() as mouth:
+                    ignore_notices((await mouth.get_raw_connection()).driver_connection)
                     await self._serve(ears, mouth, wake)
             self._set_live(False)
             wake()  # what was said meanwhile was not heard
@@ -108,6 +109,12 @@ class ListenNotify:
                 _log.info("hints_live", by="listen")
             else:
                 _log.info("hints_lost", by="listen")
+
+
+def ignore_notices(driver: Any) -> None:
+    """Let a connection drop what arrives: behind a pooler it may be one that another one has made listen."""
+    if hasattr(driver, "add_notify_handler"):  # psycopg, which would keep all of it for a reader
+        driver.add_notify_handler(lambda _: None)
 
 
 async def _heard(driver: Any) -> AsyncIterator[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import (
+    URL,
     BigInteger,
     Column,
     ColumnElement,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     any_,
     bindparam,
     column,
+    event,
     func,
     select,
     text,
@@ -28,10 +30,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from openclaw_store.engines.base import Failure, Hints, Progress
+from openclaw_store.engines.base import EngineOptions, Failure, Hints, Progress
 from openclaw_store.engines.servers import postgresql_dumps
 from openclaw_store.engines.servers.base import ServerEngine
-from openclaw_store.engines.servers.listening import ListenNotify
+from openclaw_store.engines.servers.listening import ListenNotify, ignore_notices
 from openclaw_store.errors import BackupError, ConfigurationError
 from openclaw_store.models import Base, TaskModel
 
@@ -69,6 +71,11 @@ class PostgresqlEngine(ServerEngine):
 
     product = "PostgreSQL"
     time = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+
+    def __init__(self, url: URL, options: EngineOptions) -> None:
+        super().__init__(url, options)
+        for pool in (self.writer, self.reader):
+            event.listen(pool.sync_engine, "connect", lambda raw, _: ignore_notices(raw.driver_connection))
 
     @property
     def reading(self) -> Mapping[str, Any]:

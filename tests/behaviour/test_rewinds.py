@@ -1,0 +1,79 @@
+"""A history that lost commits, or rows, without a restore: noticed, and nothing is given out again (rule 7)."""
+
+import asyncio
+
+import pytest
+import structlog
+from sqlalchemy import text
+
+from behaviour.test_tasks import node, task
+from openclaw_store import Database, ResyncRequiredError, StaleAttemptError, StateManager, VerificationError
+from openclaw_store.engines import Engine
+from openclaw_store.models import Base
+
+
+async def copies(engine: Engine) -> dict[str, list[dict[str, object]]]:
+    """Return every row of every table, as a standby would have them that receives nothing more."""
+    async with engine.reader.connect() as connection:
+        return {
+            table.name: [dict(row) for row in (await connection.execute(table.select())).mappings()]
+            for table in Base.metadata.sorted_tables
+        }
+
+
+async def take_over(engine: Engine, rows: dict[str, list[dict[str, object]]]) -> None:
+    """Put back what the standby had: what was committed since is gone, and the epoch is the same."""
+    async with engine.writer.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            await connection.execute(table.delete())
+        for table in Base.metadata.sorted_tables:
+            if rows[table.name]:
+                await connection.execute(table.insert(), rows[table.name])
+
+
+async def test_a_failover_that_loses_commits_repeats_no_attempt(address: str) -> None:
+    async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
+        await one.add_node(node("a"))
+        await one.add_node(node("b"))
+        await one.add_task(task("t"))
+        standby = await copies(one._database.engine)
+        (lost,) = await one.claim_tasks("a", start=True)
+        await two.wait_for(one.version)
+        watch = two.watch()
+        with structlog.testing.capture_logs() as logs:
+            await take_over(one._database.engine, standby)
+            await one.refresh_from_database()
+            await two.refresh_from_database()
+        assert "history_rewound" in [entry["event"] for entry in logs]
+        (again,) = await two.claim_tasks("b", start=True)
+        assert again.attempt > lost.attempt
+        with pytest.raises(StaleAttemptError):
+            await one.complete_task("t", lost.attempt)
+        with pytest.raises(ResyncRequiredError):
+            async with asyncio.timeout(10):
+                await anext(watch)
+        await two.complete_task("t", again.attempt)
+        await one.refresh_from_database()
+        await one.verify()
+        await two.verify()
+
+
+async def test_a_hole_in_the_history_is_passed_over_by_nobody(address: str) -> None:
+    async with StateManager(Database(address)) as manager, Database(address) as other:
+        await manager.add_task(task("a"))
+        watch = manager.watch()
+        assert manager._following._task is not None
+        manager._following._task.cancel()  # nothing polls by itself now
+        for name in "bcd":
+            await other.run(lambda uow, name=name: uow.tasks.create(task(name)))  # type: ignore[misc]
+        async with other.engine.writer.begin() as connection:
+            await connection.execute(text("DELETE FROM changes WHERE revision = 3"))
+        with structlog.testing.capture_logs() as logs:
+            await manager.refresh_from_database()
+        assert "history_broken" in [entry["event"] for entry in logs]
+        assert sorted((await manager.get_state()).tasks) == ["a", "b", "c", "d"]
+        with pytest.raises(ResyncRequiredError):
+            async with asyncio.timeout(10):
+                await anext(watch)
+        with pytest.raises(VerificationError, match="history"):
+            await manager.verify()

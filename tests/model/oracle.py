@@ -98,7 +98,7 @@ class Oracle(Ledger):
             return []
         offered = set(node["available_skills"])
         fit = [row for row in self.queue() if offered.issuperset(row["required_skills"])]
-        return [self._place(row, node_id, start=start) for row in fit[: min(limit, self._free(node))]]
+        return [self._place(row, node_id, start=start) for row in fit[: max(0, min(limit, self._free(node)))]]
 
     def assign(self, pairs: Iterable[tuple[str, str]]) -> list[Any]:
         return [self._outcome(self._assign_one, task_id, node_id) for task_id, node_id in pairs]

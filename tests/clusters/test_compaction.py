@@ -7,6 +7,7 @@ from structlog.testing import capture_logs
 
 from behaviour.test_tasks import node, task
 from behaviour.test_watch import take
+from clusters.crowd import put_to_sleep
 from openclaw_store import Database, ResyncRequiredError, StateManager
 
 
@@ -16,13 +17,6 @@ async def write(manager: StateManager) -> None:
     for claimed in await manager.claim_tasks("n1", 20, start=True):
         await manager.complete_task(claimed.task_id, claimed.attempt)
     await manager.remove_task("t29")
-
-
-def put_to_sleep(manager: StateManager) -> None:
-    """Let it look at the database only when it is asked to."""
-    following = manager._following._task
-    assert following is not None
-    following.cancel()
 
 
 @pytest.mark.parametrize("keep", [0, 3])

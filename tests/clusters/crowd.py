@@ -103,6 +103,7 @@ class Crowd:
         committed: the ids of the tasks whose units were committed.
         stored: the history in the end.
         seen: for each reader what it saw; the last one reads the history by itself.
+        told: what ended those readers that did not go on until they were stopped.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class Crowd:
         self.committed: set[str] = set()
         self.stored: list[Change] = []
         self.seen: list[list[Change]] = []
+        self.told: list[BaseException | None] = []
         for one in self._writers:
             change_engine(one)
             one.follow(lambda commit: self._revisions.add(commit.revision))
@@ -154,6 +156,5 @@ class Crowd:
     async def _stop(self, reading: Sequence[asyncio.Future[None]]) -> None:
         for one in reading:
             one.cancel()
-        for outcome in await asyncio.gather(*reading, return_exceptions=True):
-            if not isinstance(outcome, asyncio.CancelledError):
-                assert outcome is None, outcome
+        outcomes = await asyncio.gather(*reading, return_exceptions=True)
+        self.told = [outcome for outcome in outcomes if not isinstance(outcome, asyncio.CancelledError)]

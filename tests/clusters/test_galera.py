@@ -58,6 +58,7 @@ def coordinator(address: str) -> StateManager:
 async def test_revisions_are_dense_whichever_servers_are_written_to(addresses: list[str], count: int) -> None:
     async with asyncio.timeout(60 + 2 * SECONDS), Crowd(*addresses[:count]) as crowd:
         await crowd.run(SECONDS, patience=30)
+        assert crowd.told == []
         assert [differences(seen, crowd.stored)[:3] for seen in crowd.seen] == [[]] * len(crowd.seen)
         revisions = {change.revision for change in crowd.stored}
         assert sorted(revisions) == list(range(1, len(revisions) + 1))

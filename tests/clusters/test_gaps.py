@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from behaviour.test_watch import changes_of
 from clusters.crowd import SECONDS, Crowd, differences
-from openclaw_store import Database
+from openclaw_store import Database, ResyncRequiredError
 
 _NUMBERS: Final = {
     "PostgreSQL": ("CREATE SEQUENCE numbers", "SELECT nextval('numbers')"),
@@ -54,6 +54,7 @@ def take_revisions_early(database: Database) -> None:
 async def test_every_reader_sees_every_change_once_and_in_order(address: str) -> None:
     async with asyncio.timeout(60 + 2 * SECONDS), Crowd(address) as crowd:
         await crowd.run(SECONDS, patience=20)
+        assert crowd.told == []
         assert [differences(seen, crowd.stored)[:3] for seen in crowd.seen] == [[]] * len(crowd.seen)
         revisions = [change.revision for change in crowd.stored]
         assert sorted(set(revisions)) == list(range(1, revisions[-1] + 1))
@@ -68,10 +69,11 @@ async def test_revisions_from_a_sequence_are_caught(address: str) -> None:
     await make_numbers(address)
     async with (
         asyncio.timeout(60 + 2 * SECONDS),
-        Crowd(address, managers=0, change_engine=take_revisions_early) as crowd,
+        Crowd(address, change_engine=take_revisions_early) as crowd,
     ):
         await crowd.run(SECONDS, patience=0.5)
         assert any("missed" in one for one in differences(crowd.seen[-1], crowd.stored))
+        assert [type(one) for one in crowd.told] == [ResyncRequiredError] * len(crowd.managers)
 
 
 def test_whatever_is_wrong_with_what_was_seen_is_told() -> None:

@@ -86,6 +86,7 @@ async def test_a_task_lives_its_life_through_the_pooler(pooled: str) -> None:
 async def test_a_crowd_that_shares_four_connections_sees_everything(pooled: str) -> None:
     async with asyncio.timeout(60), Crowd(pooled) as crowd:
         await crowd.run(1, patience=20)
+        assert crowd.told == []
         assert [differences(seen, crowd.stored)[:3] for seen in crowd.seen] == [[]] * len(crowd.seen)
         for manager in crowd.managers:
             await manager.verify()

@@ -23,7 +23,8 @@ IMPATIENT: Final = EngineOptions(lock_timeout=1.0)  # MySQL counts whole seconds
 _WAITING: Final = {
     "PostgreSQL": "SELECT count(*) FROM pg_stat_activity"
     " WHERE datname = current_database() AND (wait_event_type = 'Lock' OR wait_event = 'PgSleep')",
-    "MySQL": "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE()"
+    "MySQL": "SELECT count(*) FROM information_schema.processlist WHERE id <> CONNECTION_ID()"
+    " AND (db = DATABASE() OR info LIKE CONCAT('RENAME TABLE %', DATABASE(), '%'))"
     " AND (state IN ('User lock', 'User sleep')"
     " OR state LIKE 'Waiting for table metadata lock%' OR id IN"
     " (SELECT trx_mysql_thread_id FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'))",

@@ -61,19 +61,18 @@ async def test_each_queue_gives_its_first_tasks_from_the_index_alone(crowded: En
 
 
 @MYSQL
-@pytest.mark.parametrize("count", [3, 4, 5, 256, 257, 700])
-async def test_any_number_of_queues_is_read_by_one_statement(engine: Engine, address: str, count: int) -> None:
-    queues = [1, count // 2 + 1, count]
+async def test_any_number_of_queues_is_read_by_one_statement(engine: Engine, address: str) -> None:
     async with Database(address) as database:
         await fill(database)
     async with beside(engine) as connection:
-        for number, queue in enumerate(queues):
+        for number, queue in enumerate((1, 4, 700)):
             await connection.execute(text(f"INSERT INTO requirements VALUES (1, {queue}, '[]')"))
             await connection.execute(
                 text(f"UPDATE tasks SET requirement_id = {queue}, queue_rank = 7 WHERE task_id = 't{number}'")
             )
-    found = await heads(engine, list(range(1, count + 1)), 5)
-    assert found == [(queue, 7, f"t{number}") for number, queue in enumerate(queues)]
+    for count, expected_queues in ((1, (1,)), (3, (1,)), (4, (1, 4)), (5, (1, 4)), (256, (1, 4)), (700, (1, 4, 700))):
+        found = await heads(engine, list(range(1, count + 1)), 5)
+        assert found == [(queue, 7, f"t{number}") for number, queue in enumerate(expected_queues)]
 
 
 def test_few_sizes_of_statements_serve_all() -> None:

@@ -58,7 +58,9 @@ class MysqlEngine(ServerEngine):
     def arguments(self) -> Mapping[str, Any]:
         """Set up a connection once and for all, whatever the server's defaults are."""
         patience = max(1, math.ceil(self._options.lock_timeout))
+        password = self._address.password
         return {
+            **({"password": password.encode()} if password else {}),  # the driver itself would encode it in Latin 1
             "charset": "utf8mb4",
             "init_command": (
                 f"SET SESSION sql_mode = '{_SQL_MODE}', default_storage_engine = InnoDB, wait_timeout = {_IDLE},"

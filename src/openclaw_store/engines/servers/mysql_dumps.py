@@ -4,6 +4,7 @@ Statements of the schema commit by themselves there. So a dump is read into a sc
 which is atomic, moves our tables out and those of the dump in.
 """
 
+import re
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -29,6 +30,7 @@ _HEADER: Final = b"-- openclaw_store: a backup of MySQL\n"
 _SANDBOX: Final = b"/*M!999999"
 _COMPLETED: Final = b"-- Dump completed"
 _TAIL: Final = 200
+_ERROR: Final = re.compile(r"^ERROR \d+ \(\w+\)( at line \d+)?", re.MULTILINE)
 _LONGEST: Final = 40  # of a database's name of 64 characters, so that there is room for what is added
 _NOT_ALLOWED: Final = frozenset({1044, 1227})
 _PROGRAMS: Final = {
@@ -95,12 +97,18 @@ class Place(msgspec.Struct, frozen=True):
         with tempfile.TemporaryDirectory(prefix="openclaw_store_") as folder:
             path = Path(folder) / "client.cnf"
             path.touch(mode=0o600)
-            path.write_text("\n".join(["[client]", *lines, *dumping, ""]))
+            path.write_text("\n".join(["[client]", *lines, *dumping, ""]), encoding="utf-8")
             yield f"--defaults-file={path}"
 
     def scratch(self, purpose: str) -> str:
         """Return the name of a database to be made beside ours."""
         return f"{self.database[:_LONGEST]}_{purpose}_{secrets.token_hex(4)}"
+
+
+def grantable(database: str) -> str:
+    """Return how GRANT names the scratch databases that are made beside a database."""
+    prefix = database[:_LONGEST].replace("_", "\\_").replace("%", "\\%").replace("`", "``")
+    return f"`{prefix}\\_re%`.*"
 
 
 async def backup(place: Place, target: Path, progress: Progress | None) -> None:
@@ -150,9 +158,9 @@ async def _read(place: Place, source: Path, database: str, progress: Progress | 
         try:
             await dumps.run(command, {}, stdin=stream, watch=dumps.read_so_far(stream, progress))
         except dumps.ProgramError as error:
-            # Its words may quote the statement; what comes before them are numbers.
-            told = error.told.partition(":")[0] if error.told.startswith("ERROR") else ""
-            raise dumps.ProgramError(Path(program).name, error.status, told) from None
+            # The rest of its words may quote the statement.
+            told = _ERROR.search(error.told)
+            raise dumps.ProgramError(Path(program).name, error.status, told[0] if told else "") from None
 
 
 async def _finish(connection: AsyncConnection, database: str, finish: Executable) -> list[str]:
@@ -176,8 +184,8 @@ async def _scratch(place: Place, purpose: str) -> AsyncIterator[str]:
         if number_of(getattr(error, "orig", None) or error) not in _NOT_ALLOWED:
             raise
         raise BackupError(
-            f"the user may not create databases: the dump is read into one first; GRANT ALL ON "
-            f"`{place.database[:_LONGEST]}\\_re%`.* to the user"
+            "the user may not create databases, and the dump is read into one first:"
+            f" GRANT ALL ON {grantable(place.database)} to the user"
         ) from None
     try:
         yield name

@@ -229,9 +229,10 @@ class PostgresqlEngine(ServerEngine):
 _SET_LOCK_TIMEOUT: Final = text("SELECT set_config('lock_timeout', :timeout, true)")
 _NOT_VALID: Final = text(
     "SELECT 'constraint' AS kind, conname AS name, conrelid::regclass::text AS of_table FROM pg_constraint"
-    " WHERE NOT convalidated AND connamespace = current_schema()::regnamespace"
+    " WHERE NOT convalidated AND connamespace = quote_ident(current_schema())::regnamespace"
     " UNION ALL SELECT 'index', indexrelid::regclass::text, indrelid::regclass::text FROM pg_index"
-    " JOIN pg_class ON pg_class.oid = indrelid WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace"
+    " JOIN pg_class ON pg_class.oid = indrelid"
+    " WHERE NOT indisvalid AND relnamespace = quote_ident(current_schema())::regnamespace"
 )
 _SIZES: Final = text(
     "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS db_size,"

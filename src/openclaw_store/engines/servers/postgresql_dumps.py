@@ -48,7 +48,8 @@ _ENTRY: Final = re.compile(r"^\d+; \d+ \d+ TABLE (?!DATA )(\S+) (\S+) ", re.MULT
 _SQLSTATE: Final = re.compile(r"\b(?:ERROR|FATAL|PANIC):\s+([0-9A-Z]{5})\b")
 _PLACE: Final = text(
     "SELECT quote_ident(current_schema()) AS schema, ARRAY("
-    "SELECT relname::text FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"
+    "SELECT relname::text FROM pg_class"
+    " WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind IN ('r', 'p')"
     " AND relname = ANY (CAST(:names AS text[])) ORDER BY relname <> 'clusters', relname) AS tables"
 )
 
@@ -88,12 +89,17 @@ class Place(msgspec.Struct, frozen=True):
 async def find_place(connection: AsyncConnection, arguments: Mapping[str, Any], lock_timeout: float) -> Place:
     """Return where the tables are of the database that a connection, made with the driver's ``arguments``, leads to."""
     row = (await connection.execute(_PLACE, {"names": sorted(TABLE_NAMES)})).one()
-    environment = {
+    environment = environment_of(arguments)
+    return Place(row.schema, row.tables, max(1, round(lock_timeout * 1000)), environment)
+
+
+def environment_of(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """Return what PostgreSQL's programs read in their environment for what a driver connects with."""
+    return {
         _VARIABLES[name]: ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
         for name, value in arguments.items()
         if name in _VARIABLES
     }
-    return Place(row.schema, row.tables, max(1, round(lock_timeout * 1000)), environment)
 
 
 async def backup(place: Place, target: Path, progress: Progress | None) -> None:

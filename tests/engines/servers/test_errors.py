@@ -36,7 +36,7 @@ from openclaw_store import (
 )
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.domain.json import JsonObject
-from openclaw_store.engines import Engine, Failure, make_engine
+from openclaw_store.engines import Engine, EngineOptions, Failure, make_engine
 from openclaw_store.engines.servers import mysql, mysql_errors, postgresql
 from openclaw_store.models import ClusterModel, HeartbeatModel, RequirementModel, table_of
 
@@ -71,6 +71,13 @@ async def test_a_lock_is_waited_for_up_to_the_timeout(engine: Engine, address: s
         error = await during(impatient, lambda other: other.execute(_TAKE, {"id": 1}))
         assert impatient.classify(error) is Failure.BUSY
         assert isinstance(impatient.translate(error), BusyError)
+
+
+@BOTH
+@pytest.mark.parametrize("seconds", [0, 0.001, 3e8])
+async def test_any_timeout_can_be_set(address: str, seconds: float) -> None:
+    async with opened(address, EngineOptions(lock_timeout=seconds)) as engine, writing(engine):
+        pass
 
 
 @BOTH

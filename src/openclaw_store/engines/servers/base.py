@@ -1,10 +1,10 @@
 """What database servers have in common: two pools on one address, the clock, and errors by their codes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, TypeVar
 
 from sqlalchemy import (
     URL,
@@ -23,11 +23,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.engines.base import EngineOptions, Failure, Hints, check_options
+from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.servers.messages import ADVICE, UNUSABLE_PARAMETER
 from openclaw_store.errors import ClosedError, ConfigurationError, StoreError
 
 _BEGAN: Final = "openclaw_store_began"
 _COUNTED: Final = {"preserve_rowcount": True}  # of an INSERT SQLAlchemy asks for no count otherwise
+
+
+T = TypeVar("T")
 
 
 class ServerEngine(ABC):
@@ -144,7 +148,9 @@ class ServerEngine(ABC):
                 await self._begin(session)
 
     async def _begin(self, session: AsyncSession) -> None:
-        connection = await session.connection()
+        await see_through(self._set_up(session, await session.connection()))
+
+    async def _set_up(self, session: AsyncSession, connection: AsyncConnection) -> None:
         if session.bind is self.writer:
             await self.prepare(connection)
         session.info[_BEGAN] = self.clock() if self.clock else await connection.scalar(self.time)
@@ -182,6 +188,13 @@ class ServerEngine(ABC):
         """Return the main line of a driver's error, without its details; empty when there is none."""
 
     # Statements
+
+    async def uninterrupted(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await a statement to its end, then let a cancellation through.
+
+        Drivers do not bear it in the middle: psycopg raises AssertionError out of an ``executemany``.
+        """
+        return await see_through(work)
 
     def lock_rows(self, statement: Select[Any], *, passing_over: bool = False) -> Select[Any]:
         """Return ``statement`` so that it locks what it finds."""

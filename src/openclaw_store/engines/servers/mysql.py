@@ -35,6 +35,7 @@ _OLDEST: Final = {True: (10, 6), False: (8, 0, 14)}  # of MariaDB, and of MySQL:
 _TABLES: Final = tuple(Base.metadata.tables)
 _SQL_MODE: Final = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
 _IDLE: Final = 3600  # seconds; longer than the pool keeps a connection
+_LONGEST_WAIT: Final = 31_536_000
 _THERE_ALREADY: Final = 1
 _NO_REQUIREMENT: Final = -1
 _WRONG: Final = frozenset({"error", "Error", "warning", "Warning"})
@@ -57,7 +58,7 @@ class MysqlEngine(ServerEngine):
     @property
     def arguments(self) -> Mapping[str, Any]:
         """Set up a connection once and for all, whatever the server's defaults are."""
-        patience = max(1, math.ceil(self._options.lock_timeout))
+        patience = self._patience
         password = self._address.password
         return {
             **({"password": password.encode()} if password else {}),  # the driver itself would encode it in Latin 1
@@ -68,6 +69,11 @@ class MysqlEngine(ServerEngine):
                 " sql_notes = 0, max_error_count = 0"  # the driver would log warnings, and they may quote a row
             ),
         }
+
+    @property
+    def _patience(self) -> int:
+        """How long to wait for locks, in whole seconds: at least one, and at most a year, as the server wants it."""
+        return min(max(1, math.ceil(self._options.lock_timeout)), _LONGEST_WAIT)
 
     def code_of(self, error: BaseException) -> Failure:
         """Return what kind of trouble an error is, by its number."""
@@ -136,7 +142,7 @@ class MysqlEngine(ServerEngine):
     async def alone(self) -> AsyncIterator[AsyncConnection]:
         """Give a connection that holds the lock of whoever changes the schema of this database."""
         async with self._by_itself() as locker:
-            if not await locker.scalar(_LOCK, {"timeout": max(1, math.ceil(self._options.lock_timeout))}):
+            if not await locker.scalar(_LOCK, {"timeout": self._patience}):
                 raise BusyError(f"{self.url}: somebody else is changing the schema; try again, or raise lock_timeout")
             # The lock ends with its connection, which has no transaction that a schema statement could commit.
             async with self.writer.begin() as connection:

@@ -38,6 +38,7 @@ from openclaw_store.errors import BackupError, ConfigurationError
 from openclaw_store.models import Base, TaskModel
 
 _OLDEST: Final = 140_000
+_LONGEST_WAIT: Final = 2**31 - 1  # milliseconds
 _MIGRATING: Final = 0x6F70656E636C6177  # "openclaw": the advisory lock of whoever changes the schema
 _TABLES: Final = tuple(Base.metadata.tables)
 _OPERATIONAL: Final = frozenset({"OperationalError", "InterfaceError", "ConnectionError"})
@@ -114,8 +115,12 @@ class PostgresqlEngine(ServerEngine):
 
     async def prepare(self, connection: AsyncConnection) -> None:
         """Bound the waiting for locks, for this transaction alone."""
-        milliseconds = max(1, round(self._options.lock_timeout * 1000))
-        await connection.execute(_SET_LOCK_TIMEOUT, {"timeout": f"{milliseconds}ms"})
+        await connection.execute(_SET_LOCK_TIMEOUT, {"timeout": f"{self._patience}ms"})
+
+    @property
+    def _patience(self) -> int:
+        """How long to wait for locks, in milliseconds: at least one, as none would mean for ever."""
+        return min(max(1, round(self._options.lock_timeout * 1000)), _LONGEST_WAIT)
 
     # Statements
 
@@ -194,7 +199,7 @@ class PostgresqlEngine(ServerEngine):
 
     async def _place(self) -> postgresql_dumps.Place:
         async with self.reader.connect() as connection:
-            return await postgresql_dumps.find_place(connection, self.destination, self._options.lock_timeout)
+            return await postgresql_dumps.find_place(connection, self.destination, self._patience)
 
     async def vacuum(self) -> None:
         """Give unused space back to the tables, and refresh the planner's statistics."""

@@ -86,11 +86,11 @@ class Place(msgspec.Struct, frozen=True):
         return ", ".join(f"{self.schema}.{table}" for table in tables)
 
 
-async def find_place(connection: AsyncConnection, arguments: Mapping[str, Any], lock_timeout: float) -> Place:
+async def find_place(connection: AsyncConnection, arguments: Mapping[str, Any], milliseconds: int) -> Place:
     """Return where the tables are of the database that a connection, made with the driver's ``arguments``, leads to."""
     row = (await connection.execute(_PLACE, {"names": sorted(TABLE_NAMES)})).one()
     environment = environment_of(arguments)
-    return Place(row.schema, row.tables, max(1, round(lock_timeout * 1000)), environment)
+    return Place(row.schema, row.tables, milliseconds, environment)
 
 
 def environment_of(arguments: Mapping[str, Any]) -> dict[str, str]:

@@ -113,7 +113,7 @@ def test_errors_are_one_line_or_json_and_a_traceback_only_when_asked_for(empty_s
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (("status", "--url", "postgresql://user:secret@host/db"), "configuration"),
+        (("status", "--url", "oracle://user:secret@host/db"), "configuration"),
         (("status", "--url", os.sep), "configuration"),
         (("status", "--cluster", ""), "invalid_value"),
         (("status", "--cluster", "x" * 200), "invalid_value"),

@@ -365,7 +365,7 @@ async def test_a_cancelled_restore_is_all_or_nothing(engine: SqliteEngine, tmp_p
         wanted = chance.randrange(1, 130)
         running = asyncio.create_task(engine.restore(big, lambda done, _: steps.append(done), NOTHING))
         hit = await cancelled_at(running, steps, wanted)
-        assert len(await ids(engine)) == 1 if hit and wanted < 60 else len(await ids(engine)) in {1, 9}
+        assert len(await ids(engine)) in ({1, 9} if hit else {9})  # the thread may be done before it hears of it
         assert lock_is_free(engine.path)
         assert not any("restore" in name for name in names_in(tmp_path))
     assert await engine.check() == []

@@ -1,10 +1,10 @@
 """What a database must be able to do for the store."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Executable, Select, Update
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from openclaw_store.domain import checks
 from openclaw_store.errors import ConfigurationError, StoreError, ValidationError
 
+T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]
 """Told of progress: units done so far, units in all."""
 
@@ -122,6 +123,10 @@ class Engine(Protocol):
 
     async def now(self, session: AsyncSession) -> datetime:
         """Return the database's time, in UTC."""
+        ...
+
+    async def uninterrupted(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await a statement. Where a driver must not be cancelled within one, a cancellation waits until it is over."""
         ...
 
     def any_of(self, column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:

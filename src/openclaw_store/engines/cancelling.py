@@ -18,4 +18,6 @@ async def see_through(work: Coroutine[Any, Any, T]) -> T:
                 await asyncio.wait({task})
             except asyncio.CancelledError:
                 continue
+        if not task.cancelled():
+            task.exception()  # nobody asks for it any more
         raise

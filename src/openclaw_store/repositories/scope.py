@@ -58,7 +58,7 @@ class Scope:
         try:
             if self.connection is None:
                 self.connection = await self.session.connection()
-            return await self.connection.execute(statement, parameters)
+            return await self.engine.uninterrupted(self.connection.execute(statement, parameters))
         except (SQLAlchemyError, OSError) as error:
             raise self.engine.translate(error) from error
 

@@ -3,11 +3,11 @@
 import shutil
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Executable, Select, Update
@@ -22,6 +22,8 @@ from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.opening import Recipe
 from openclaw_store.engines.sqlite.watch import CommitWatch
 from openclaw_store.errors import ClosedError, StoreError
+
+T = TypeVar("T")
 
 
 class SqliteEngine:
@@ -131,6 +133,10 @@ class SqliteEngine:
         """Return None: ``changed()`` is cheaper than any message."""
 
     # Statements
+
+    async def uninterrupted(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await a statement; the connection knows what to do when it is cancelled."""
+        return await work
 
     def any_of(self, column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:
         """Return the condition that ``column`` is one of a list, bound as ``parameter`` with ``bind_list``."""

@@ -158,3 +158,17 @@ class Crowd:
             one.cancel()
         outcomes = await asyncio.gather(*reading, return_exceptions=True)
         self.told = [outcome for outcome in outcomes if not isinstance(outcome, asyncio.CancelledError)]
+
+
+async def prove_that_nothing_is_missed(*addresses: str, seconds: float = SECONDS) -> None:
+    """Fail unless every reader of a crowd has seen what was committed, all of it, once and in order."""
+    async with asyncio.timeout(60 + 2 * seconds), Crowd(*addresses) as crowd:
+        await crowd.run(seconds, patience=30)
+        assert crowd.told == []
+        assert [differences(seen, crowd.stored)[:3] for seen in crowd.seen] == [[]] * len(crowd.seen)
+        revisions = {change.revision for change in crowd.stored}
+        assert sorted(revisions) == list(range(1, len(revisions) + 1))
+        assert {change.entity_id for change in crowd.stored} == crowd.committed
+        assert len(crowd.committed) > 20
+        for manager in crowd.managers:
+            await manager.verify()

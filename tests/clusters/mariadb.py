@@ -9,6 +9,7 @@ from typing import Final
 
 from clusters.programs import LOOPBACK, Program, free_ports, run
 
+HINT: Final = "MariaDB: install Debian's mariadb-server"
 GALERA_HINT: Final = "Galera: install Debian's mariadb-server, galera-4 and rsync"
 _PROVIDERS: Final = ("/usr/lib/galera/libgalera_smm.so", "/usr/lib64/galera-4/libgalera_smm.so")
 _OPTIONS: Final = (

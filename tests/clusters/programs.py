@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -94,11 +94,11 @@ class Program:
             time.sleep(0.02)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it, at the latest by killing it. May be called twice."""
-        if self._process.poll() is None:
+        """End it, at the latest by killing it, and those that it has started with it. May be called twice."""
+        if self._process.poll() is None and how is not signal.SIGKILL:
             self._process.send_signal(how)
-        try:
-            self._process.wait(_PATIENCE / 2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_PATIENCE / 2)
+        if self._process.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()

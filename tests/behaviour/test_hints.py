@@ -13,6 +13,7 @@ from openclaw_store import ConfigurationError, Database, MissingDependencyError,
 from openclaw_store.engines import Engine
 from openclaw_store.state.lookout import Lookout
 from openclaw_store.state.redis_hints import RedisHints
+from servers import lacking
 
 REDIS = "redis://127.0.0.1:6379/0"
 
@@ -64,8 +65,9 @@ def redis_answers() -> bool:
     return True
 
 
-@pytest.mark.skipif(not redis_answers(), reason="no Redis on 127.0.0.1:6379")
 async def test_redis_hints_where_the_database_does_not(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not redis_answers():
+        lacking("Redis on 127.0.0.1:6379: install Debian's redis-server")
     managers = [StateManager(Database(address), auto_sync_interval=60, poke=REDIS) for _ in range(2)]
     for manager in managers:
         monkeypatch.setattr(manager._database.engine, "changed", lambda: False)

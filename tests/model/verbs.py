@@ -109,7 +109,9 @@ def verbs(*names: str) -> st.SearchStrategy[Verb]:
     )
 
 
-WHEN_TIME_PASSES: Final = verbs("expire", "expire", "heartbeat", "claim", "mark_lost", "cleanup")
+WHEN_TIME_PASSES: Final = st.lists(
+    verbs("expire", "expire", "heartbeat", "claim", "mark_lost", "cleanup"), max_size=2
+) | st.tuples(verbs("heartbeat"), verbs("expire")).map(list)
 IN_UNITS: Final = verbs(*_ARGUMENTS, *_OFTEN)
 BY_MANAGERS: Final = verbs(*(name for name in _ARGUMENTS if name not in _UNITS_ONLY), *_OFTEN)
 AT_ONCE: Final = (

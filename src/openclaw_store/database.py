@@ -17,11 +17,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from openclaw_store import migrations
 from openclaw_store.domain import checks
-from openclaw_store.domain.change import Commit
+from openclaw_store.domain.change import Commit, Place
 from openclaw_store.domain.json import JsonObject
 from openclaw_store.domain.policy import Policy
 from openclaw_store.engines import Engine, EngineOptions, Failure, Progress, make_engine
-from openclaw_store.errors import ClosedError, CommitUnknownError, NotFoundError, StoreError, ValidationError
+from openclaw_store.errors import (
+    ClosedError,
+    CommitUnknownError,
+    HistoryRewoundError,
+    NotFoundError,
+    StoreError,
+    ValidationError,
+)
 from openclaw_store.models import ClusterModel, table_of
 from openclaw_store.repositories import Leadership, RequirementCatalogue, Scope
 from openclaw_store.repositories.guard import StoreSession
@@ -83,6 +90,7 @@ class Database:
         self._max_payload_bytes = checks.whole(max_payload_bytes, "max_payload_bytes", least=2)
         self._catalogue = RequirementCatalogue()
         self._cluster_id: int | None = None
+        self._seen: Place | None = None
         self._followers: list[Callable[[Commit], None]] = []
 
     def __repr__(self) -> str:
@@ -149,6 +157,7 @@ class Database:
             policy=self.policy,
             max_payload_bytes=self._max_payload_bytes,
             catalogue=self._catalogue,
+            seen=self._seen,
         )
         return UnitOfWork(scope, self._publish, self._is_stored)
 
@@ -168,6 +177,8 @@ class Database:
                     return await work(uow)
             except CommitUnknownError:
                 raise  # to run it again could do it twice
+            except HistoryRewoundError as error:
+                await self.begin_epoch(error.epoch)
             except StoreError as error:
                 failure = self.engine.classify(error.__cause__) if error.__cause__ else Failure.OTHER
                 if failure is Failure.CONSTRAINT and not refused:
@@ -290,6 +301,11 @@ class Database:
         except SQLAlchemyError as error:
             raise self.engine.translate(error) from error
 
+    def note(self, place: Place) -> None:
+        """Note how far somebody has seen the history: nothing is given out after it unless it is still there."""
+        if self._seen is None or self._seen.epoch != place.epoch or self._seen.revision < place.revision:
+            self._seen = place
+
     def follow(self, follower: Callable[[Commit], None]) -> Callable[[], None]:
         """Call ``follower`` with every commit of this Database, right after it; return what ends that."""
         self._followers.append(follower)
@@ -304,6 +320,8 @@ class Database:
             return None
 
     def _publish(self, commit: Commit) -> None:
+        if self._seen is not None:
+            self.note(Place(self._seen.epoch, commit.revision, commit.token))
         for follower in list(self._followers):
             follower(commit)
 

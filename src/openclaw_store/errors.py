@@ -21,6 +21,7 @@ Every public call raises from this tree; the exception that caused one is chaine
     │   ├── MissingSkillsError
     │   └── TaskNotReadyError
     ├── ResyncRequiredError        a reader's place in the history is gone: read the state afresh
+    │   └── HistoryRewoundError    a failover lost commits that this process has seen
     ├── VerificationError          cache, history and tables do not agree
     ├── ClosedError                used before initialize() or after close()/shutdown()
     ├── ConfigurationError         the URL, the path or a setting cannot work
@@ -159,6 +160,23 @@ class ResyncRequiredError(StoreError):
     """
 
     code = "resync_required"
+
+
+class HistoryRewoundError(ResyncRequiredError):
+    """Commits that this process has seen are gone, and nobody restored anything: a failover lost them.
+
+    Attributes:
+        epoch: the epoch whose history was rewound.
+    """
+
+    code = "history_rewound"
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        super().__init__("commits that this process has seen are gone: a failover lost them; read the state afresh")
+
+    def __reduce__(self) -> tuple[type["HistoryRewoundError"], tuple[int]]:
+        return type(self), (self.epoch,)
 
 
 class VerificationError(StoreError):

@@ -58,6 +58,23 @@ async def test_a_failover_that_loses_commits_repeats_no_attempt(address: str) ->
         await two.verify()
 
 
+async def test_a_claim_before_anybody_has_noticed_repeats_no_attempt(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
+        await manager.add_node(node("a"))
+        await manager.add_node(node("b"))
+        await manager.add_task(task("t"))
+        standby = await copies(manager._database.engine)
+        (lost,) = await manager.claim_tasks("a", start=True)
+        assert manager._following._task is not None
+        manager._following._task.cancel()  # nothing polls by itself now
+        await take_over(manager._database.engine, standby)
+        (again,) = await manager.claim_tasks("b", start=True)
+        assert again.attempt > lost.attempt
+        with pytest.raises(StaleAttemptError):
+            await manager.complete_task("t", lost.attempt)
+        await manager.verify()
+
+
 async def test_a_hole_in_the_history_is_passed_over_by_nobody(address: str) -> None:
     async with StateManager(Database(address)) as manager, Database(address) as other:
         await manager.add_task(task("a"))

@@ -109,13 +109,7 @@ async def test_a_history_whose_revisions_were_used_again_is_noticed(
         await one.verify()
 
 
-@pytest.mark.parametrize(
-    "first",
-    [
-        "poll",
-        pytest.param("claim", marks=pytest.mark.xfail(strict=True, reason="the fence is raised by the next poll only")),
-    ],
-)
+@pytest.mark.parametrize("first", ["poll", "claim"])
 @pytest.mark.parametrize("driver", [PSYCOPG])
 async def test_an_attempt_that_was_lost_is_not_given_out_again(
     driver: str, first: str, replicas: Replicas, roads: list[Forwarder]

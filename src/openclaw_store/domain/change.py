@@ -53,6 +53,14 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     attempt: int
 
 
+class Place(msgspec.Struct, frozen=True):
+    """A place in a history: the newest revision that somebody has seen, and which history it was."""
+
+    epoch: int
+    revision: int
+    token: int
+
+
 class Commit(msgspec.Struct, frozen=True):
     """Everything that one committed transaction changed: what a cache needs to follow it.
 

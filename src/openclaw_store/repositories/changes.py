@@ -16,7 +16,7 @@ from openclaw_store.domain.task import TaskStatus
 from openclaw_store.errors import ResyncRequiredError
 from openclaw_store.models import ChangeModel, ClusterModel, HeartbeatModel, table_of
 from openclaw_store.repositories.audit import Audit
-from openclaw_store.repositories.scope import Scope
+from openclaw_store.repositories.scope import TOKEN, Scope
 
 _CHANGES: Final = table_of(ChangeModel)
 _CLUSTERS: Final = table_of(ClusterModel)
@@ -63,11 +63,6 @@ _SELECT: Final = (
 )
 _SELECT_PAGE: Final = _SELECT.limit(bindparam("rows"))
 _SELECT_REVISION: Final = _SELECT.where(_CHANGES.c.revision == bindparam("first"))
-_TOKEN: Final = select(_CHANGES.c.token).where(
-    _CHANGES.c.cluster_id == bindparam("cluster"),
-    _CHANGES.c.revision == bindparam("revision"),
-    _CHANGES.c.seq == 0,
-)
 
 
 class ClusterHead(msgspec.Struct, frozen=True):
@@ -142,7 +137,7 @@ class ChangeRepository:
         """Return the random identity of a revision; None when its rows are gone, or were never there."""
         checks.whole(revision, "revision", most=checks.MAX_REVISION)
         parameters = {"cluster": self._scope.cluster_id, "revision": revision}
-        token: int | None = (await self._scope.execute(_TOKEN, parameters)).scalar_one_or_none()
+        token: int | None = (await self._scope.execute(TOKEN, parameters)).scalar_one_or_none()
         return token
 
     async def audit(self) -> list[str]:

@@ -4,19 +4,29 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import CursorResult, Executable, Select, select
+from sqlalchemy import CursorResult, Executable, Select, bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from openclaw_store.domain.change import Place
 from openclaw_store.domain.json import JsonValue, dump
 from openclaw_store.domain.policy import Policy
 from openclaw_store.engines import Engine
-from openclaw_store.errors import StoreError, ValidationError
-from openclaw_store.models import ClusterModel, table_of
+from openclaw_store.errors import HistoryRewoundError, StoreError, ValidationError
+from openclaw_store.models import ChangeModel, ClusterModel, table_of
 from openclaw_store.repositories.journal import Journal
 from openclaw_store.repositories.requirements import RequirementCatalogue
 
 CLUSTERS: Final = table_of(ClusterModel)
+_CHANGES: Final = table_of(ChangeModel)
+_HEAD: Final = select(
+    CLUSTERS.c.fence, CLUSTERS.c.epoch, CLUSTERS.c.revision, CLUSTERS.c.token, CLUSTERS.c.compact_revision
+).where(CLUSTERS.c.cluster_id == bindparam("cluster"))
+TOKEN: Final = select(_CHANGES.c.token).where(
+    _CHANGES.c.cluster_id == bindparam("cluster"),
+    _CHANGES.c.revision == bindparam("revision"),
+    _CHANGES.c.seq == 0,
+)
 
 
 class Scope:
@@ -31,6 +41,7 @@ class Scope:
         policy: Policy,
         max_payload_bytes: int,
         catalogue: RequirementCatalogue,
+        seen: Place | None = None,
     ) -> None:
         self.session = session
         self.engine = engine
@@ -38,6 +49,8 @@ class Scope:
         self.policy = policy
         self.max_payload_bytes = max_payload_bytes
         self.catalogue = catalogue
+        self.seen = seen
+        """The newest place in the history that this process knows."""
         self.journal = Journal()
         self.interned: set[int] = set()
         """Requirements that this unit has made sure of."""
@@ -78,10 +91,21 @@ class Scope:
 
         It rises when something is removed whose id may come back, and when the database is restored: a number that
         was given out once is not given out again for the same id.
+
+        Raises HistoryRewoundError when commits are gone that this process has seen: numbers went with them.
         """
-        statement = select(CLUSTERS.c.fence).where(CLUSTERS.c.cluster_id == self.cluster_id)
-        stored: int = (await self.execute(statement)).scalar_one()
+        row = (await self.execute(_HEAD, {"cluster": self.cluster_id})).one()
+        if self.seen is not None and row.epoch == self.seen.epoch and row.compact_revision <= self.seen.revision:
+            token = row.token if row.revision == self.seen.revision else await self._token_of(self.seen.revision)
+            if token != self.seen.token:
+                raise HistoryRewoundError(row.epoch)
+        stored: int = row.fence
         return max(stored, self.journal.fence)
+
+    async def _token_of(self, revision: int) -> int | None:
+        parameters = {"cluster": self.cluster_id, "revision": revision}
+        token: int | None = (await self.execute(TOKEN, parameters)).scalar_one_or_none()
+        return token
 
     def ids(self, values: Sequence[Any]) -> Any:
         """Return a list as the parameter of an ``any_of`` condition."""

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from openclaw_store.database import Database
-from openclaw_store.domain.change import Change, Commit
+from openclaw_store.domain.change import Change, Commit, Place
 from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.node import NodeInfo
 from openclaw_store.domain.trusted import altered
@@ -121,6 +121,7 @@ class Feed:
                 return None
             elif head.revision > self.state.version:
                 await self._catch_up(uow, head, self.state)
+        self._database.note(Place(head.epoch, head.revision, head.token))
         return head
 
     async def wait_for(self, revision: int) -> None:

@@ -75,6 +75,21 @@ async def test_a_claim_before_anybody_has_noticed_repeats_no_attempt(address: st
         await manager.verify()
 
 
+async def test_what_others_have_written_since_is_no_rewind(address: str) -> None:
+    async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
+        assert one._following._task is not None
+        assert two._following._task is not None
+        one._following._task.cancel()  # nothing polls by itself now
+        two._following._task.cancel()
+        with structlog.testing.capture_logs() as logs:
+            for number in range(3):  # from an empty history on, each behind the other
+                await one.add_node(node(f"one{number}"))
+                await two.add_node(node(f"two{number}"))
+            await two._database.compact_history(1, 0)
+            await one.add_node(node("last"))
+        assert not {"history_rewound", "state_resynced"} & {entry["event"] for entry in logs}
+
+
 async def test_a_hole_in_the_history_is_passed_over_by_nobody(address: str) -> None:
     async with StateManager(Database(address)) as manager, Database(address) as other:
         await manager.add_task(task("a"))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import CursorResult, Executable, Select, bindparam, select
+from sqlalchemy import CursorResult, Executable, Row, Select, bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -95,12 +95,17 @@ class Scope:
         Raises HistoryRewoundError when commits are gone that this process has seen: numbers went with them.
         """
         row = (await self.execute(_HEAD, {"cluster": self.cluster_id})).one()
-        if self.seen is not None and row.epoch == self.seen.epoch and row.compact_revision <= self.seen.revision:
-            token = row.token if row.revision == self.seen.revision else await self._token_of(self.seen.revision)
-            if token != self.seen.token:
-                raise HistoryRewoundError(row.epoch)
+        if self.seen is not None and not await self._is_there(self.seen, row):
+            raise HistoryRewoundError(row.epoch)
         stored: int = row.fence
         return max(stored, self.journal.fence)
+
+    async def _is_there(self, seen: Place, head: Row[*tuple[Any, ...]]) -> bool:
+        """Return whether the history still has a place; where that cannot be told any more, it has."""
+        if seen.revision == 0 or head.epoch != seen.epoch or head.compact_revision > seen.revision:
+            return True
+        token = head.token if head.revision == seen.revision else await self._token_of(seen.revision)
+        return token == seen.token
 
     async def _token_of(self, revision: int) -> int | None:
         parameters = {"cluster": self.cluster_id, "revision": revision}

@@ -26,6 +26,7 @@ from openclaw_store.engines.base import EngineOptions, Failure, Hints, check_opt
 from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.servers.messages import ADVICE, UNUSABLE_PARAMETER
 from openclaw_store.errors import ClosedError, ConfigurationError, StoreError
+from openclaw_store.models import Base
 
 _BEGAN: Final = "openclaw_store_began"
 _COUNTED: Final = {"preserve_rowcount": True}  # of an INSERT SQLAlchemy asks for no count otherwise
@@ -50,6 +51,8 @@ class ServerEngine(ABC):
     product: ClassVar[str]
     time: ClassVar[TextClause]
     """Gives the database's time, in whole microseconds since 1970."""
+    byte_sizes: ClassVar[TextClause]
+    """Gives ``db_size`` of ``tables`` with their indexes, and ``database_size`` of the whole database, in bytes."""
 
     def __init__(self, url: URL, options: EngineOptions) -> None:
         check_options(options)
@@ -234,6 +237,13 @@ class ServerEngine(ABC):
     def changed(self) -> bool | None:
         """Return None: a server has to be asked."""
         return None
+
+    async def sizes(self) -> dict[str, int]:
+        """Return bytes: ``db_size`` of our tables with their indexes, ``database_size`` of the whole database."""
+        with self._translating():
+            async with self.reader.connect() as connection:
+                row = (await connection.execute(self.byte_sizes, {"tables": list(Base.metadata.tables)})).one()
+        return {"db_size": int(row.db_size), "database_size": int(row.database_size)}
 
     def hints(self) -> Hints | None:
         """Return None: this server has no way of telling programs that there is something new."""

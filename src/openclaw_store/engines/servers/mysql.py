@@ -50,6 +50,11 @@ class MysqlEngine(ServerEngine):
 
     product = "MySQL"
     time = text("SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))")
+    byte_sizes = text(
+        "SELECT COALESCE(SUM(CASE WHEN table_name IN :tables THEN data_length + index_length END), 0) AS db_size,"
+        " COALESCE(SUM(data_length + index_length), 0) AS database_size"
+        " FROM information_schema.tables WHERE table_schema = DATABASE()"
+    ).bindparams(bindparam("tables", expanding=True))
 
     def __init__(self, url: URL, options: EngineOptions) -> None:
         super().__init__(url, options)
@@ -193,13 +198,6 @@ class MysqlEngine(ServerEngine):
                 found = (await connection.exec_driver_sql(f"CHECK TABLE {', '.join(_TABLES)}")).mappings().all()
         return [f"table {row['Table']}: {row['Msg_text']}" for row in found if row["Msg_type"] in _WRONG]
 
-    async def sizes(self) -> dict[str, int]:
-        """Return bytes: ``db_size`` of our tables with their indexes, ``database_size`` of the whole database."""
-        with self._translating():
-            async with self.reader.connect() as connection:
-                row = (await connection.execute(_SIZES, {"tables": list(_TABLES)})).one()
-        return {"db_size": int(row.db_size), "database_size": int(row.database_size)}
-
     async def facts(self) -> dict[str, str | int]:
         """Return what an operator should know of the database."""
         with self._translating():
@@ -214,11 +212,6 @@ class MysqlEngine(ServerEngine):
 
 _LOCK: Final = text("SELECT GET_LOCK(CONCAT('openclaw_store ', MD5(DATABASE())), :timeout)")
 _FACTS: Final = text("SELECT VERSION(), @@GLOBAL.innodb_flush_log_at_trx_commit")
-_SIZES: Final = text(
-    "SELECT COALESCE(SUM(CASE WHEN table_name IN :tables THEN data_length + index_length END), 0) AS db_size,"
-    " COALESCE(SUM(data_length + index_length), 0) AS database_size"
-    " FROM information_schema.tables WHERE table_schema = DATABASE()"
-).bindparams(bindparam("tables", expanding=True))
 
 
 def _only_read(connection: Any, _record: object) -> None:

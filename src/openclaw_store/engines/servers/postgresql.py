@@ -72,6 +72,10 @@ class PostgresqlEngine(ServerEngine):
 
     product = "PostgreSQL"
     time = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+    byte_sizes = text(
+        "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS db_size,"
+        " pg_database_size(current_database()) AS database_size FROM unnest(CAST(:tables AS text[])) AS name"
+    )
 
     def __init__(self, url: URL, options: EngineOptions) -> None:
         super().__init__(url, options)
@@ -215,13 +219,6 @@ class PostgresqlEngine(ServerEngine):
                 found = await connection.execute(_NOT_VALID)
                 return [f"{row.kind} {row.name} of table {row.of_table} is not valid" for row in found]
 
-    async def sizes(self) -> dict[str, int]:
-        """Return bytes: ``db_size`` of our tables with their indexes, ``database_size`` of the whole database."""
-        with self._translating():
-            async with self.reader.connect() as connection:
-                row = (await connection.execute(_SIZES, {"tables": list(_TABLES)})).one()
-        return {"db_size": int(row.db_size), "database_size": int(row.database_size)}
-
     async def facts(self) -> dict[str, str | int]:
         """Return what an operator should know of the database."""
         with self._translating():
@@ -238,10 +235,6 @@ _NOT_VALID: Final = text(
     " UNION ALL SELECT 'index', indexrelid::regclass::text, indrelid::regclass::text FROM pg_index"
     " JOIN pg_class ON pg_class.oid = indrelid"
     " WHERE NOT indisvalid AND relnamespace = quote_ident(current_schema())::regnamespace"
-)
-_SIZES: Final = text(
-    "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS db_size,"
-    " pg_database_size(current_database()) AS database_size FROM unnest(CAST(:tables AS text[])) AS name"
 )
 
 

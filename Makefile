@@ -34,7 +34,7 @@ docs: $(READY)  ## Build the documents into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
 
 bench: $(READY)  ## Measure the speed
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache docs/_build

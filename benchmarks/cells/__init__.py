@@ -1,0 +1,1 @@
+"""How each cell is measured, inside the process that measures it."""

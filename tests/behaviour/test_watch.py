@@ -52,7 +52,7 @@ async def test_a_change_is_in_the_snapshot_when_it_is_seen(address: str) -> None
         await writing
 
 
-async def test_the_bookmark_moves_with_whole_revisions_only(address: str) -> None:
+async def test_the_place_moves_with_whole_revisions_only(address: str) -> None:
     async with StateManager(Database(address)) as manager:
         watch = manager.watch()
         await manager.add_tasks([task("a"), task("b")])
@@ -60,17 +60,23 @@ async def test_the_bookmark_moves_with_whole_revisions_only(address: str) -> Non
         assert [((await anext(watch)).entity_id, watch.revision) for _ in range(3)] == [("a", 0), ("b", 1), ("c", 2)]
 
 
-async def test_watching_goes_on_from_a_bookmark_after_a_restart(address: str) -> None:
+async def test_a_revision_is_watched_from(address: str) -> None:
     async with StateManager(Database(address)) as manager:
         await manager.add_tasks([task("a"), task("b")])
         await manager.add_task(task("c"))
-        bookmark = manager.version
+        assert [change.entity_id for change in await take(manager.watch(since=0), 3)] == ["a", "b", "c"]
+        watch = manager.watch(since=1)
         await manager.add_task(task("d"))
+        assert [change.entity_id for change in await take(watch, 2)] == ["c", "d"]
+
+
+async def test_tasks_that_share_a_watch_share_its_changes(address: str) -> None:
     async with StateManager(Database(address)) as manager:
-        assert [change.entity_id for change in await take(manager.watch(since=0), 4)] == ["a", "b", "c", "d"]
-        watch = manager.watch(since=bookmark)
-        await manager.add_task(task("e"))
-        assert [change.entity_id for change in await take(watch, 2)] == ["d", "e"]
+        watch = manager.watch()
+        taking = [asyncio.ensure_future(take(watch, 1)) for _ in range(4)]
+        await asyncio.sleep(0)
+        await write(manager, "x", 2)
+        assert sorted(change.entity_id for (change,) in await asyncio.gather(*taking)) == ["x0a", "x0b", "x1a", "x1b"]
 
 
 async def test_a_cancelled_wait_loses_nothing(address: str) -> None:
@@ -130,7 +136,7 @@ async def test_a_place_that_cannot_be_is_refused(address: str) -> None:
     async with StateManager(Database(address)) as manager:
         with pytest.raises(ResyncRequiredError):
             await take(manager.watch(since=7), 1)
-        for since in (-1, 1.5, "1", True):
+        for since in (-1, 1.5, "1", b"1", True):
             with pytest.raises(ValidationError):
                 manager.watch(since=since)  # type: ignore[arg-type]
 

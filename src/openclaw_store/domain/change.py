@@ -1,13 +1,20 @@
-"""What happened: the rows of the history, and a commit as a whole."""
+"""What happened: the rows of the history, a commit as a whole, and places in the history."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Final, Self
 
 import msgspec
 
+from openclaw_store.domain import checks
 from openclaw_store.domain.node import NodeInfo, Tally
 from openclaw_store.domain.task import Task
+from openclaw_store.errors import ValidationError
+
+_BOOKMARK: Final = re.compile(r"(\d{1,19})-(\d{1,19})-([0-9a-f]{16})-([0-9a-f]{16})", re.ASCII)
+_LONGEST_BOOKMARK: Final = 80
 
 
 class Kind(StrEnum):
@@ -59,6 +66,35 @@ class Place(msgspec.Struct, frozen=True):
     epoch: int
     revision: int
     token: int
+
+
+class Bookmark(msgspec.Struct, frozen=True):
+    """Where an observer goes on, in which history. Its text is made by ``str()`` and read by ``parse()``.
+
+    The text has numbers of a fixed width at its end, so that one that was cut short is not taken for a whole one.
+
+    Attributes:
+        revision: everything up to it has been handed out.
+        place: of the history from which it was handed out, that or a later place. Where it is gone, commits have been
+            lost that the observer's program has seen.
+    """
+
+    revision: int
+    place: Place
+
+    def __str__(self) -> str:
+        place = self.place
+        return f"{self.revision}-{place.revision}-{place.epoch:016x}-{place.token:016x}"
+
+    @classmethod
+    def parse(cls, value: Any, field: str) -> Self:
+        """Return the bookmark of a text. Raises ValidationError when it is not one."""
+        found = _BOOKMARK.fullmatch(checks.text(value, field, longest=_LONGEST_BOOKMARK))
+        if found is None:
+            raise ValidationError(field, f"is no bookmark: {checks.shown(value)}; give one as it was got from a watch")
+        revision, until = (checks.whole(int(one), field, most=checks.MAX_REVISION) for one in found.group(1, 2))
+        epoch, token = (int(one, 16) for one in found.group(3, 4))
+        return cls(revision, Place(epoch, until, token))
 
 
 class Commit(msgspec.Struct, frozen=True):

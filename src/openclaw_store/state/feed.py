@@ -16,7 +16,7 @@ from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.node import NodeInfo
 from openclaw_store.domain.trusted import altered
 from openclaw_store.errors import ClosedError, ResyncRequiredError, StoreError
-from openclaw_store.repositories import ClusterHead
+from openclaw_store.repositories import ClusterHead, Mirror
 from openclaw_store.repositories.nodes import LOADS, Heartbeat, heartbeat_of
 from openclaw_store.state.lookout import Lookout
 from openclaw_store.state.reading import News, read_state
@@ -47,13 +47,18 @@ class Feed:
         self.generation = 0
         """Rises when the snapshot was read afresh, because the history did not lead on from it."""
         self._task: asyncio.Task[None] | None = None
-        self._unfollow = database.follow(self._offer)
+        self._unfollow = database.follow(self._offer), database.reflect(self._mirror)
 
     @property
     def state(self) -> ClusterState:
         """The newest snapshot."""
         assert self._state is not None  # noqa: S101 - start() has loaded it
         return self._state
+
+    @property
+    def place(self) -> Place:
+        """Where the newest snapshot stands in the history."""
+        return Place(self._epoch, self.state.version, self.state.token)
 
     async def start(self) -> None:
         """Load the state and begin to follow."""
@@ -63,7 +68,8 @@ class Feed:
 
     async def stop(self) -> None:
         """Stop following, and tell everyone who waits."""
-        self._unfollow()
+        for end in self._unfollow:
+            end()
         self._stopped = True
         self._wake()
         if self._task is not None:
@@ -128,6 +134,26 @@ class Feed:
         """Return once the snapshot contains ``revision``; at once when it does. Raises ClosedError when stopped."""
         await self._wait_until(lambda: self.state.version >= revision)
 
+    async def generation_of(self, place: Place) -> int:
+        """Return the generation whose history has a place that somebody has kept.
+
+        Raises ResyncRequiredError when the history has lost it, or is another one.
+        """
+        while True:
+            start, generation = self.state, self.generation
+            async with self._database.unit_of_work(read_only=True) as uow:
+                head = await uow.changes.head()
+                known = not await self._is_rewritten(uow, head, start)
+                found = known and await _has(uow, head, place)
+            if known and generation == self.generation:
+                if found:
+                    return generation
+                raise ResyncRequiredError(
+                    f"the history of the bookmark, as of revision {place.revision}, is not that of the database: it was"
+                    " restored, lost commits, was compacted beyond it, or is another one; read the state afresh"
+                )
+            await self.poll()
+
     async def changes_after(self, revision: int, generation: int) -> Sequence[Change]:
         """Wait for changes after ``revision``, and return the next whole revisions of them; the snapshot has them.
 
@@ -177,10 +203,7 @@ class Feed:
             await asyncio.sleep(0)
 
     async def _is_rewritten(self, uow: UnitOfWork, head: ClusterHead, start: ClusterState) -> bool:
-        version = start.version
-        if head.epoch != self._epoch or not head.compact_revision <= version <= head.revision:
-            return True
-        return version > 0 and await uow.changes.token_of(version) != start.token
+        return not await _has(uow, head, Place(self._epoch, start.version, start.token))
 
     async def _resync(self, uow: UnitOfWork, head: ClusterHead) -> None:
         before, state = self._state, await read_state(uow, head, self._database.policy.quantum_us)
@@ -207,6 +230,9 @@ class Feed:
         self._state = news.applied_to(start)
         self._recent.append(news.commit.changes)
         self._wake()
+
+    def _mirror(self) -> Mirror | None:
+        return None if self._state is None else Mirror(self.place, self._state.tasks)
 
     def _offer(self, commit: Commit) -> None:
         self._own = commit.revision
@@ -255,6 +281,13 @@ class Feed:
             if self._behind:
                 await asyncio.sleep(_AGAIN)
                 self._lookout.hint()
+
+
+async def _has(uow: UnitOfWork, head: ClusterHead, place: Place) -> bool:
+    """Return whether the history with that head, read in the same unit, still has a place."""
+    if head.epoch != place.epoch or not head.compact_revision <= place.revision <= head.revision:
+        return False
+    return place.revision == 0 or await uow.changes.token_of(place.revision) == place.token
 
 
 def _heard(state: ClusterState, heartbeats: Sequence[Heartbeat]) -> dict[str, NodeInfo]:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from openclaw_store.database import Database
 from openclaw_store.domain import checks
+from openclaw_store.domain.change import Bookmark
 from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.domain.task import Task
@@ -306,15 +307,24 @@ class StateManager:
         """Return when the snapshot contains ``revision``."""
         await self._following.wait_for(checks.whole(revision, "revision", most=checks.MAX_REVISION))
 
-    def watch(self, since: int | None = None) -> Watch:
-        """Return an endless async iterator over the changes after revision ``since``; None: after the snapshot.
+    def watch(self, since: str | int | None = None) -> Watch:
+        """Return an endless async iterator over changes; ``Watch`` says what is promised.
 
-        ``Watch`` says what is promised and how to go on after a break.
+        Args:
+            since: where to begin. A ``Watch.bookmark``, from this run of the program or an earlier one: after it. A
+                revision: after that one, 0 for the whole history; of which history, nobody checks. None: after the
+                snapshot, so that ``get_state()`` right after the call gives what the first change is added to.
+
+        Raises:
+            ValidationError: ``since`` is neither.
         """
         feed = self._following
-        return Watch(
-            feed, feed.state.version if since is None else checks.whole(since, "since", most=checks.MAX_REVISION)
-        )
+        if since is None:
+            return Watch(feed, feed.state.version)
+        if isinstance(since, str):
+            bookmark = Bookmark.parse(since, "since")
+            return Watch(feed, bookmark.revision, bookmark.place)
+        return Watch(feed, checks.whole(since, "since", most=checks.MAX_REVISION))
 
     async def verify(self) -> None:
         """Prove that snapshot, history, counters and tables tell the same story, at one moment.

@@ -11,6 +11,7 @@ from benchmarks.cells.base import Figure, Setting, figure_of
 from benchmarks.contestants.base import SUBMIT_MANY, Contestant
 from benchmarks.jobs import job
 from benchmarks.meter import Meter
+from benchmarks.settling import settle
 
 _SLOW_SHARE = 10
 """Who stores tasks one by one gets this part of them to work off: it needs fewer, too."""
@@ -56,6 +57,7 @@ async def cycle(setting: Setting) -> Figure:
     contestant = setting.open()
     await contestant.open()
     await contestant.fill(_count(contestant, setting))
+    await settle(setting.address)
     if setting.processes > 1:
         await contestant.close()
         return await _in_processes(setting)

@@ -9,7 +9,17 @@ from benchmarks.contestants.base import Contestant
 LIBRARY: Final = "openclaw_store"
 NAMES: Final = {
     LIBRARY: "library:Library",
-    "hand-written (sqlite3)": "sqlite_thread:SqliteThread",
+    "openclaw_store, asyncpg": "library:LibraryOnAsyncpg",
+    "by hand, sqlite3": "sqlite_thread:SqliteThread",
+    "by hand, asyncpg": "asyncpg_batches:AsyncpgBatches",
+    "by hand, asyncmy": "asyncmy_batches:AsyncmyBatches",
+    "huey": "huey_queue:Huey",
+    "litequeue": "litequeue_queue:Lite",
+    "persist-queue": "persist_queue:Persist",
+    "procrastinate": "procrastinate_queue:Procrastinate",
+    "pgqueuer": "pgqueuer_queue:Queuer",
+    "pgqueuer, batches": "pgqueuer_queue:QueuerInBatches",
+    "chancy": "chancy_queue:ChancyQueue",
     "plain ORM": "orm:PlainOrm",
 }
 """Where each one is, in the order of the tables."""

@@ -114,3 +114,14 @@ class Library(Contestant):
         """Read a task from its table."""
         async with self.database.unit_of_work(read_only=True) as uow:
             return number_of((await uow.tasks.get(task_id_of(number))).task_id)
+
+
+class LibraryOnAsyncpg(Library):
+    """The same with the other driver for PostgreSQL."""
+
+    engines = frozenset({"postgresql"})
+    packages = ("openclaw-store", "asyncpg")
+
+    def __init__(self, address: str, callers: int, place: int = 0) -> None:
+        super().__init__(address, callers, place)
+        self.url = self.url.set(drivername="postgresql+asyncpg")

@@ -1,0 +1,45 @@
+"""Natural batching: while one batch is under way, the next one collects."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Wish = TypeVar("Wish")
+Answer = TypeVar("Answer")
+
+
+class Batches(Generic[Wish, Answer]):
+    """Gathers what many callers wish, and has it carried out together.
+
+    Args:
+        carry_out: takes the wishes, and returns an answer to each of the first; the others get None.
+        most: how many are carried out at once.
+    """
+
+    def __init__(self, carry_out: Callable[[list[Wish]], Awaitable[Sequence[Answer]]], most: int = 1000) -> None:
+        self._carry_out = carry_out
+        self._most = most
+        self._waiting: list[tuple[Wish, asyncio.Future[Answer | None]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def __call__(self, wish: Wish) -> Answer | None:
+        """Return the answer to a wish."""
+        future: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((wish, future))
+        if self._running is None:
+            self._running = asyncio.ensure_future(self._run())
+        return await future
+
+    async def _run(self) -> None:
+        await asyncio.sleep(0)  # whoever was woken by the same event joins the first batch
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            try:
+                answers = await self._carry_out([wish for wish, _ in batch])
+            except Exception as error:  # noqa: BLE001 - it is for those who wait
+                for _, future in batch:
+                    future.set_exception(error)
+                continue
+            for place, (_, future) in enumerate(batch):
+                future.set_result(answers[place] if place < len(answers) else None)
+        self._running = None

@@ -30,7 +30,7 @@ from openclaw_store.errors import (
     ValidationError,
 )
 from openclaw_store.models import ClusterModel, table_of
-from openclaw_store.repositories import Leadership, RequirementCatalogue, Scope
+from openclaw_store.repositories import Leadership, Mirror, RequirementCatalogue, Scope
 from openclaw_store.repositories.guard import StoreSession
 from openclaw_store.unit_of_work import UnitOfWork
 
@@ -91,6 +91,7 @@ class Database:
         self._catalogue = RequirementCatalogue()
         self._cluster_id: int | None = None
         self._seen: Place | None = None
+        self._mirrors: list[Callable[[], Mirror | None]] = []
         self._followers: list[Callable[[Commit], None]] = []
 
     def __repr__(self) -> str:
@@ -158,6 +159,7 @@ class Database:
             max_payload_bytes=self._max_payload_bytes,
             catalogue=self._catalogue,
             seen=self._seen,
+            mirror=self._mirror,
         )
         return UnitOfWork(scope, self._publish, self._is_stored)
 
@@ -310,6 +312,14 @@ class Database:
         """Call ``follower`` with every commit of this Database, right after it; return what ends that."""
         self._followers.append(follower)
         return lambda: self._followers.remove(follower)
+
+    def reflect(self, mirror: Callable[[], Mirror | None]) -> Callable[[], None]:
+        """Spare reading what the ``mirror`` shows, where it stands where the database does; return what ends that."""
+        self._mirrors.append(mirror)
+        return lambda: self._mirrors.remove(mirror)
+
+    def _mirror(self) -> Mirror | None:
+        return self._mirrors[0]() if self._mirrors else None
 
     async def _is_stored(self, commit: Commit) -> bool | None:
         try:

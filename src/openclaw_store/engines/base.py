@@ -8,9 +8,10 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Executable, Select, Update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from openclaw_store.domain import checks
+from openclaw_store.engines.bulk import Bulk
 from openclaw_store.errors import ConfigurationError, StoreError, ValidationError
 
 T = TypeVar("T")
@@ -83,16 +84,20 @@ class Engine(Protocol):
     Attributes:
         url: the address with any password masked; fit for logs and errors.
         upgrades_itself: whether ``initialize()`` may upgrade the schema unasked (only what is embedded).
+        exclusive: whether a transaction that writes has the whole database to itself from its beginning to its end.
         writer: for transactions that change something.
         reader: for transactions that only read; each sees one snapshot.
         clock: the database's time in microseconds since 1970, where it can be given; tests replace it.
+        built: statements that were built for this engine, by the function that builds them.
     """
 
     url: str
     upgrades_itself: bool
+    exclusive: bool
     writer: AsyncEngine
     reader: AsyncEngine
     clock: Callable[[], int] | None
+    built: dict[Any, Any]
 
     def exists(self) -> bool:
         """Return whether there is something to open; True also where ``open()`` never creates anything."""
@@ -172,6 +177,10 @@ class Engine(Protocol):
 
     async def insert_missing(self, session: AsyncSession, table: Any, rows: Sequence[dict[str, Any]]) -> int:
         """Insert those rows whose primary key is not there yet; return how many were inserted."""
+        ...
+
+    async def write_rows(self, connection: AsyncConnection, bulk: Bulk, rows: Sequence[Sequence[Any]]) -> int:
+        """Write many rows, in one round trip where it can be; return how many were inserted, or found by their keys."""
         ...
 
     def changed(self) -> bool | None:

@@ -9,7 +9,7 @@ from openclaw_store.repositories.leaders import LeaderRepository, Leadership
 from openclaw_store.repositories.listeners import ListenerRepository
 from openclaw_store.repositories.nodes import Heartbeat, NodeRepository
 from openclaw_store.repositories.requirements import RequirementCatalogue
-from openclaw_store.repositories.scope import Scope
+from openclaw_store.repositories.scope import Mirror, Scope
 from openclaw_store.repositories.tasks import TaskRepository
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "LeaderRepository",
     "Leadership",
     "ListenerRepository",
+    "Mirror",
     "NodeRepository",
     "RequirementCatalogue",
     "Scope",

@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import bindparam, case, delete, insert, select, update
+from sqlalchemy import bindparam, case, delete, select, update
 
 from openclaw_store.domain import checks
 from openclaw_store.domain.change import Change, Commit, Kind
 from openclaw_store.domain.json import JsonObject
 from openclaw_store.domain.node import NodeStatus
 from openclaw_store.domain.task import TaskStatus
+from openclaw_store.engines.bulk import Bulk
 from openclaw_store.errors import ResyncRequiredError
 from openclaw_store.models import ChangeModel, ClusterModel, HeartbeatModel, table_of
 from openclaw_store.repositories.audit import Audit
@@ -44,18 +45,15 @@ _DIRTY: Final = (
     .where(_CLUSTERS.c.cluster_id == bindparam("cluster"))
     .values(requirement_count=_CLUSTERS.c.requirement_count + bindparam("by"))
 )
-_INSERT: Final = insert(_CHANGES)
-_TALLY: Final = (
-    update(_HEARTBEATS)
-    .where(_HEARTBEATS.c.cluster_id == bindparam("cluster"), _HEARTBEATS.c.node_id == bindparam("node"))
-    .values(
-        successful_tasks=_HEARTBEATS.c.successful_tasks + bindparam("succeeded"),
-        failed_tasks=_HEARTBEATS.c.failed_tasks + bindparam("failed"),
-        execution_us=_HEARTBEATS.c.execution_us + bindparam("execution"),
-    )
+_TALLIES: Final = Bulk(
+    _HEARTBEATS,
+    ("successful_tasks", "failed_tasks", "execution_us"),
+    keys=("cluster_id", "node_id"),
+    adding=True,
 )
 _HEAD: Final = select(_CLUSTERS).where(_CLUSTERS.c.cluster_id == bindparam("cluster"))
 _CHANGE_FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(Change))
+_NEW_CHANGES: Final = Bulk(_CHANGES, (*_CHANGE_FIELDS, "cluster_id", "token"))
 _SELECT: Final = (
     select(*(_CHANGES.c[name] for name in _CHANGE_FIELDS), _CHANGES.c.token)
     .where(_CHANGES.c.cluster_id == bindparam("cluster"), _CHANGES.c.revision >= bindparam("first"))
@@ -200,7 +198,7 @@ class ChangeRepository:
             )
             for seq, entry in enumerate(journal.entries)
         )
-        await scope.execute(_INSERT, [_row(change, scope.cluster_id, token) for change in changes])
+        await scope.write(_NEW_CHANGES, [_row(change, scope.cluster_id, token) for change in changes])
         return Commit(
             revision=revision,
             token=token,
@@ -257,27 +255,21 @@ class ChangeRepository:
 
     async def _write_tallies(self) -> None:
         tallies = self._scope.journal.tallies
-        if tallies:
-            await self._scope.execute(
-                _TALLY,
-                [
-                    {
-                        "cluster": self._scope.cluster_id,
-                        "node": node_id,
-                        "succeeded": tallies[node_id].succeeded,
-                        "failed": tallies[node_id].failed,
-                        "execution": tallies[node_id].execution_us,
-                    }
-                    for node_id in sorted(tallies)
-                ],
+        rows = [
+            (
+                tallies[node_id].succeeded,
+                tallies[node_id].failed,
+                tallies[node_id].execution_us,
+                self._scope.cluster_id,
+                node_id,
             )
+            for node_id in sorted(tallies)
+        ]
+        await self._scope.write(_TALLIES, rows)
 
 
-def _row(change: Change, cluster_id: int, token: int) -> dict[str, Any]:
-    row = msgspec.structs.asdict(change)
-    row["cluster_id"] = cluster_id
-    row["token"] = token if change.seq == 0 else None
-    return row
+def _row(change: Change, cluster_id: int, token: int) -> tuple[Any, ...]:
+    return (*msgspec.structs.astuple(change), cluster_id, None if change.seq else token)
 
 
 def entities(changes: Sequence[Change], kind: Kind) -> list[str]:

@@ -12,13 +12,14 @@ from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, Row, bindparam, exists, select, type_coerce, update
+from sqlalchemy import BigInteger, ColumnElement, Select, Update, bindparam, select, type_coerce, update
 
 from openclaw_store.domain import checks, lifecycle
 from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.domain.policy import Policy
 from openclaw_store.domain.sorted_run import Ranked
 from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
+from openclaw_store.engines import Engine
 from openclaw_store.errors import (
     NodeNotFoundError,
     NodeUnavailableError,
@@ -29,7 +30,7 @@ from openclaw_store.errors import (
 )
 from openclaw_store.models import RequirementModel, table_of
 from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, SELECT_TASKS, TASKS, node_of, task_of
-from openclaw_store.repositories.scope import CLUSTERS, Scope
+from openclaw_store.repositories.scope import TASKS_DUE, Scope
 from openclaw_store.repositories.task_table import TaskTable
 
 CLAIM_LIMIT: Final = 1000
@@ -38,9 +39,8 @@ _ROUNDS: Final = 5  # of choosing, when others take the same tasks at the same t
 _WAKE_LIMIT: Final = 1000  # delayed tasks that become ready at one moment join the queue in batches
 _REQUIREMENTS: Final = table_of(RequirementModel)
 _MINE: Final = TASKS.c.cluster_id == bindparam("cluster")
-_DUE: Final = (_MINE, TASKS.c.status == TaskStatus.PENDING, TASKS.c.due_at <= bindparam("moment"))
-_DUE_TASKS: Final = SELECT_TASKS.where(*_DUE).order_by(TASKS.c.due_at).limit(bindparam("rows"))
-_DUE_IDS: Final = select(TASKS.c.task_id).where(*_DUE).order_by(TASKS.c.due_at).limit(_WAKE_LIMIT)
+_DUE_TASKS: Final = SELECT_TASKS.where(*TASKS_DUE).order_by(TASKS.c.due_at).limit(bindparam("rows"))
+_DUE_IDS: Final = select(TASKS.c.task_id).where(*TASKS_DUE).order_by(TASKS.c.due_at).limit(_WAKE_LIMIT)
 _WAKE: Final = (
     update(TASKS)
     .where(_MINE, TASKS.c.status == TaskStatus.PENDING)
@@ -50,10 +50,6 @@ _WAKE: Final = (
         due_at=None,
     )
 )
-_STORED: Final = select(CLUSTERS.c.epoch, CLUSTERS.c.requirement_count).where(
-    CLUSTERS.c.cluster_id == bindparam("cluster")
-)
-_SITUATION: Final = _STORED.add_columns(exists().where(*_DUE).label("some_are_due"))
 _ALL_REQUIREMENTS: Final = select(_REQUIREMENTS.c.requirement_id, _REQUIREMENTS.c.skills).where(
     _REQUIREMENTS.c.cluster_id == bindparam("cluster")
 )
@@ -184,8 +180,7 @@ class Placement:
     async def expire(self, limit: int) -> list[Task]:
         """Take back what is held for too long. See ``TaskRepository.expire``."""
         now = await self._scope.now()
-        statement = self._scope.engine.lock_rows(_EXPIRED)
-        rows = await self._scope.execute(statement, {**self._mine, "moment": now, "rows": limit})
+        rows = await self._scope.execute(self._scope.built(_expired), {**self._mine, "moment": now, "rows": limit})
         before = {task.task_id: task for task in map(task_of, rows)}
         if not before:
             return []
@@ -255,33 +250,27 @@ class Placement:
         return [[after[task_id] for task_id in tasks] for _, tasks in chosen]
 
     async def _lock_nodes(self, node_ids: Sequence[str]) -> dict[str, NodeInfo]:
-        these = (NODES.c.cluster_id == bindparam("cluster"), self._scope.engine.any_of(NODES.c.node_id, "wanted"))
         parameters = {**self._mine, "wanted": self._scope.ids(list(dict.fromkeys(node_ids)))}
-        await self._scope.lock(select(NODES.c.node_id).where(*these).order_by(NODES.c.node_id), parameters)
+        await self._scope.lock(self._scope.built(_node_keys), parameters)
         # Only now: what the nodes hold is counted after their rows were locked, not before.
-        rows = await self._scope.execute(SELECT_NODES.where(*these), parameters)
+        rows = await self._scope.execute(self._scope.built(_wanted_nodes), parameters)
         return {node.node_id: node for node in map(node_of, rows)}
 
     async def _prepare_queues(self) -> None:
-        now = await self._scope.now()
-        situation = (await self._scope.execute(_SITUATION, {**self._mine, "moment": now})).one()
-        if situation.some_are_due:
-            await self._wake(now)
-        await self._learn_requirements(situation)
+        if (await self._scope.situation()).some_are_due:
+            await self._wake(await self._scope.now())
+        await self._learn_requirements()
 
     async def _wake(self, now: datetime) -> None:
         """Put the tasks into the queue whose time has come; those that somebody else is just waking are left to him."""
-        statement = self._scope.engine.lock_rows(_DUE_IDS, passing_over=True)
+        statement = self._scope.built(_due_ids)
         due = [row.task_id for row in await self._scope.execute(statement, {**self._mine, "moment": now})]
         if due:
-            wake = _WAKE.where(self._scope.engine.any_of(TASKS.c.task_id, "wanted"))
             parameters = {"wanted": self._scope.ids(due), "quantum": self._scope.policy.quantum_us}
-            await self._scope.execute(wake, {**self._mine, **parameters})
+            await self._scope.execute(self._scope.built(_wake), {**self._mine, **parameters})
 
-    async def _learn_requirements(self, stored: Row[*tuple[Any, ...]] | None = None) -> None:
-        catalogue = self._scope.catalogue
-        if stored is None:
-            stored = (await self._scope.execute(_STORED, self._mine)).one()
+    async def _learn_requirements(self) -> None:
+        catalogue, stored = self._scope.catalogue, await self._scope.situation()
         if catalogue.is_whole(stored.epoch, stored.requirement_count):
             return
         rows = await self._scope.execute(_ALL_REQUIREMENTS, self._mine)
@@ -313,16 +302,43 @@ class Placement:
         return heads
 
     async def _last_seen(self, node_ids: set[str]) -> dict[str, datetime]:
-        statement = select(HEARTBEATS.c.node_id, HEARTBEATS.c.seen_at).where(
-            HEARTBEATS.c.cluster_id == bindparam("cluster"),
-            self._scope.engine.any_of(HEARTBEATS.c.node_id, "wanted"),
-        )
-        rows = await self._scope.execute(statement, {**self._mine, "wanted": self._scope.ids(sorted(node_ids))})
+        parameters = {**self._mine, "wanted": self._scope.ids(sorted(node_ids))}
+        rows = await self._scope.execute(self._scope.built(_last_seen), parameters)
         return {row.node_id: row.seen_at for row in rows}
 
     @property
     def _mine(self) -> dict[str, Any]:
         return {"cluster": self._scope.cluster_id}
+
+
+def _these_nodes(engine: Engine) -> tuple[ColumnElement[bool], ...]:
+    return NODES.c.cluster_id == bindparam("cluster"), engine.any_of(NODES.c.node_id, "wanted")
+
+
+def _node_keys(engine: Engine) -> Select[Any]:
+    return select(NODES.c.node_id).where(*_these_nodes(engine)).order_by(NODES.c.node_id)
+
+
+def _wanted_nodes(engine: Engine) -> Select[Any]:
+    return SELECT_NODES.where(*_these_nodes(engine))
+
+
+def _due_ids(engine: Engine) -> Select[Any]:
+    return engine.lock_rows(_DUE_IDS, passing_over=True)
+
+
+def _wake(engine: Engine) -> Update:
+    return _WAKE.where(engine.any_of(TASKS.c.task_id, "wanted"))
+
+
+def _expired(engine: Engine) -> Select[Any]:
+    return engine.lock_rows(_EXPIRED)
+
+
+def _last_seen(engine: Engine) -> Select[Any]:
+    return select(HEARTBEATS.c.node_id, HEARTBEATS.c.seen_at).where(
+        HEARTBEATS.c.cluster_id == bindparam("cluster"), engine.any_of(HEARTBEATS.c.node_id, "wanted")
+    )
 
 
 def _free_slots(node: NodeInfo) -> int:

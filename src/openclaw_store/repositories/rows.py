@@ -1,6 +1,7 @@
 """How values lie in rows: the columns that are read and written, and those that are derived for the indexes."""
 
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -10,6 +11,7 @@ from sqlalchemy import Row, func, select
 from openclaw_store.domain.node import NodeInfo, Tally, counted
 from openclaw_store.domain.task import HELD, Task, TaskPriority, TaskStatus, rank_of
 from openclaw_store.domain.trusted import filled
+from openclaw_store.engines.bulk import Bulk
 from openclaw_store.models import HeartbeatModel, NodeModel, TaskModel, table_of
 
 TASKS: Final = table_of(TaskModel)
@@ -34,6 +36,19 @@ _STATE_FIELDS: Final = (
     "lease_expires_at",
     "version",
 )
+
+_FIXED_FIELDS: Final = frozenset({"task_id", "submitted_at", "idempotency_key"})
+_CHANGEABLE_FIELDS: Final = tuple(name for name in _TASK_FIELDS if name not in _FIXED_FIELDS)
+_CLOCKWORK: Final = ("queue_rank", "due_at")
+_AT_VERSION: Final = ("cluster_id", "task_id", "version")
+
+NEW_TASKS: Final = Bulk(TASKS, (*_TASK_FIELDS, *_CLOCKWORK, "requirement_id", "cluster_id"))
+TASK_STATES: Final = Bulk(TASKS, (*_STATE_FIELDS, *_CLOCKWORK), keys=_AT_VERSION)
+WHOLE_TASKS: Final = Bulk(TASKS, (*_CHANGEABLE_FIELDS, *_CLOCKWORK, "requirement_id"), keys=_AT_VERSION)
+
+_everything: Final = attrgetter(*_TASK_FIELDS)
+_state: Final = attrgetter(*_STATE_FIELDS)
+_changeable: Final = attrgetter(*_CHANGEABLE_FIELDS)
 
 _NODE_FIELDS: Final = (
     "node_id",
@@ -105,20 +120,27 @@ def node_of(row: Row[*tuple[Any, ...]]) -> NodeInfo:
     return counted(filled(_ANY_NODE, zip(_NODE_NAMES, row, strict=False)), Tally())
 
 
-def task_row(task: Task, cluster_id: int, requirement_id: int, quantum_us: int, now: datetime) -> dict[str, Any]:
-    """Return the whole row of a task."""
-    row = msgspec.structs.asdict(task)
-    row["cluster_id"] = cluster_id
-    row["requirement_id"] = requirement_id
-    row["queue_rank"], row["due_at"] = _clockwork(task, quantum_us, now)
-    return row
+class Frame(msgspec.Struct, frozen=True):
+    """What all rows have in common that a unit of work writes."""
+
+    cluster_id: int
+    quantum_us: int
+    now: datetime
 
 
-def task_state(task: Task, quantum_us: int, now: datetime) -> dict[str, Any]:
-    """Return those columns of a task's row that a step may have changed."""
-    row = {name: getattr(task, name) for name in _STATE_FIELDS}
-    row["queue_rank"], row["due_at"] = _clockwork(task, quantum_us, now)
-    return row
+def new_task(task: Task, requirement_id: int, frame: Frame) -> tuple[Any, ...]:
+    """Return the row of ``NEW_TASKS``."""
+    return (*_everything(task), *_clockwork(task, frame), requirement_id, frame.cluster_id)
+
+
+def task_state(task: Task, version: int, frame: Frame) -> tuple[Any, ...]:
+    """Return the row of ``TASK_STATES`` that changes a task which is at ``version``."""
+    return (*_state(task), *_clockwork(task, frame), frame.cluster_id, task.task_id, version)
+
+
+def whole_task(task: Task, version: int, requirement_id: int, frame: Frame) -> tuple[Any, ...]:
+    """Return the row of ``WHOLE_TASKS`` that changes a task which is at ``version``."""
+    return (*_changeable(task), *_clockwork(task, frame), requirement_id, frame.cluster_id, task.task_id, version)
 
 
 def node_row(node: NodeInfo, cluster_id: int) -> dict[str, Any]:
@@ -135,12 +157,12 @@ def heartbeat_row(node: NodeInfo, cluster_id: int) -> dict[str, Any]:
     return row
 
 
-def _clockwork(task: Task, quantum_us: int, now: datetime) -> tuple[int | None, datetime | None]:
+def _clockwork(task: Task, frame: Frame) -> tuple[int | None, datetime | None]:
     """Return ``queue_rank`` and ``due_at``: the place in the queue, and when the clock next matters."""
     if task.status is TaskStatus.PENDING:
-        if task.not_before is not None and task.not_before > now:
+        if task.not_before is not None and task.not_before > frame.now:
             return None, task.not_before
-        return rank_of(task, quantum_us), None
+        return rank_of(task, frame.quantum_us), None
     if task.status in HELD:
         known = [moment for moment in (task.lease_expires_at, task.deadline) if moment is not None]
         return None, min(known, default=None)
@@ -149,14 +171,19 @@ def _clockwork(task: Task, quantum_us: int, now: datetime) -> tuple[int | None, 
 
 __all__ = [
     "HEARTBEATS",
+    "NEW_TASKS",
     "NODES",
     "SELECT_NODES",
     "SELECT_TASKS",
     "TASKS",
+    "TASK_STATES",
+    "WHOLE_TASKS",
+    "Frame",
     "heartbeat_row",
+    "new_task",
     "node_of",
     "node_row",
     "task_of",
-    "task_row",
     "task_state",
+    "whole_task",
 ]

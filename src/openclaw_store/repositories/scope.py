@@ -1,32 +1,60 @@
 """What the repositories of one unit of work share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import CursorResult, Executable, Row, Select, bindparam, select
+import msgspec
+from sqlalchemy import CursorResult, Executable, Row, Select, bindparam, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from openclaw_store.domain.change import Place
 from openclaw_store.domain.json import JsonValue, dump
 from openclaw_store.domain.policy import Policy
+from openclaw_store.domain.task import Task, TaskStatus
 from openclaw_store.engines import Engine
+from openclaw_store.engines.bulk import Bulk
 from openclaw_store.errors import HistoryRewoundError, StoreError, ValidationError
-from openclaw_store.models import ChangeModel, ClusterModel, table_of
+from openclaw_store.models import ChangeModel, ClusterModel, TaskModel, table_of
 from openclaw_store.repositories.journal import Journal
 from openclaw_store.repositories.requirements import RequirementCatalogue
 
 CLUSTERS: Final = table_of(ClusterModel)
 _CHANGES: Final = table_of(ChangeModel)
-_HEAD: Final = select(
-    CLUSTERS.c.fence, CLUSTERS.c.epoch, CLUSTERS.c.revision, CLUSTERS.c.token, CLUSTERS.c.compact_revision
+_TASKS: Final = table_of(TaskModel)
+
+T = TypeVar("T")
+TASKS_DUE: Final = (
+    _TASKS.c.cluster_id == bindparam("cluster"),
+    _TASKS.c.status == TaskStatus.PENDING,
+    _TASKS.c.due_at <= bindparam("moment"),
+)
+"""Tasks that wait for a time which has come."""
+_SITUATION: Final = select(
+    CLUSTERS.c.epoch,
+    CLUSTERS.c.revision,
+    CLUSTERS.c.token,
+    CLUSTERS.c.compact_revision,
+    CLUSTERS.c.fence,
+    CLUSTERS.c.requirement_count,
+    exists().where(*TASKS_DUE).label("some_are_due"),
 ).where(CLUSTERS.c.cluster_id == bindparam("cluster"))
 TOKEN: Final = select(_CHANGES.c.token).where(
     _CHANGES.c.cluster_id == bindparam("cluster"),
     _CHANGES.c.revision == bindparam("revision"),
     _CHANGES.c.seq == 0,
 )
+
+
+_NOTHING: Final[Mapping[str, Task]] = {}
+
+
+class Mirror(msgspec.Struct, frozen=True):
+    """The unfinished tasks of the cluster, by id, as a snapshot in memory has them, and its place in the history."""
+
+    place: Place
+    tasks: Mapping[str, Task]
 
 
 class Scope:
@@ -42,6 +70,7 @@ class Scope:
         max_payload_bytes: int,
         catalogue: RequirementCatalogue,
         seen: Place | None = None,
+        mirror: Callable[[], Mirror | None] = lambda: None,
     ) -> None:
         self.session = session
         self.engine = engine
@@ -51,12 +80,14 @@ class Scope:
         self.catalogue = catalogue
         self.seen = seen
         """The newest place in the history that this process knows."""
+        self._mirror = mirror
         self.journal = Journal()
         self.interned: set[int] = set()
         """Requirements that this unit has made sure of."""
         self.connection: AsyncConnection | None = None
         """The session's, once a statement has run."""
         self._now: datetime | None = None
+        self._situation: Row[*tuple[Any, ...]] | None = None
 
     async def now(self) -> datetime:
         """Return the database's time, the same one for the whole unit."""
@@ -86,6 +117,46 @@ class Scope:
         result = await self.execute(statement, rows)
         return not result.supports_sane_multi_rowcount() or result.rowcount == len(rows)
 
+    async def write(self, bulk: Bulk, rows: Sequence[Sequence[Any]]) -> int:
+        """Write many rows at once; return how many were inserted, or found by their keys."""
+        if not rows:
+            return 0
+        try:
+            if self.connection is None:
+                self.connection = await self.session.connection()
+            return await self.engine.uninterrupted(self.engine.write_rows(self.connection, bulk, rows))
+        except (SQLAlchemyError, OSError) as error:
+            raise self.engine.translate(error) from error
+
+    def built(self, build: Callable[[Engine], T]) -> T:
+        """Return the statement that ``build`` makes for the engine: made once, as that takes longer than to run it."""
+        statement: T | None = self.engine.built.get(build)
+        if statement is None:
+            statement = self.engine.built[build] = build(self.engine)
+        return statement
+
+    async def situation(self) -> Row[*tuple[Any, ...]]:
+        """Return where the cluster stands: its place in the history, its fence, and whether tasks wait to be woken.
+
+        Where others write at the same time it is read anew by every call.
+        """
+        if self._situation is None or not self.engine.exclusive:
+            parameters = {"cluster": self.cluster_id, "moment": await self.now()}
+            self._situation = (await self.execute(_SITUATION, parameters)).one()
+        return self._situation
+
+    async def mirrored(self) -> Mapping[str, Task]:
+        """Return unfinished tasks that need not be read: those in memory, when they are known to be the stored ones.
+
+        They are when nobody else can write now, and the snapshot stands at the very commit that is the newest.
+        """
+        if not self.engine.exclusive:
+            return _NOTHING
+        row, mirror = await self.situation(), self._mirror()
+        if mirror is None or mirror.place != Place(row.epoch, row.revision, row.token):
+            return _NOTHING
+        return mirror.tasks
+
     async def fence(self) -> int:
         """Return what every attempt, and every incarnation, that is given out now must be above.
 
@@ -94,7 +165,7 @@ class Scope:
 
         Raises HistoryRewoundError when commits are gone that this process has seen: numbers went with them.
         """
-        row = (await self.execute(_HEAD, {"cluster": self.cluster_id})).one()
+        row = await self.situation()
         if self.seen is not None and not await self._is_there(self.seen, row):
             raise HistoryRewoundError(row.epoch)
         stored: int = row.fence

@@ -7,22 +7,28 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, bindparam, delete, insert, update
+from sqlalchemy import Delete, Select, bindparam, delete
 
 from openclaw_store.domain import lifecycle
 from openclaw_store.domain.task import Task, TaskStatus
+from openclaw_store.engines import Engine
 from openclaw_store.errors import ConflictError
 from openclaw_store.models import RequirementModel, table_of
-from openclaw_store.repositories.rows import SELECT_TASKS, TASKS, task_of, task_row, task_state
+from openclaw_store.repositories.rows import (
+    NEW_TASKS,
+    SELECT_TASKS,
+    TASK_STATES,
+    TASKS,
+    WHOLE_TASKS,
+    Frame,
+    new_task,
+    task_of,
+    task_state,
+    whole_task,
+)
 from openclaw_store.repositories.scope import Scope
 
 _MINE: Final = TASKS.c.cluster_id == bindparam("cluster")
-_INSERT: Final = insert(TASKS)
-_UPDATE: Final = update(TASKS).where(
-    TASKS.c.cluster_id == bindparam("in_cluster"),
-    TASKS.c.task_id == bindparam("of_task"),
-    TASKS.c.version == bindparam("at_version"),
-)
 
 
 class TaskTable:
@@ -37,26 +43,31 @@ class TaskTable:
         """Return those of the tasks that exist, by id."""
         if not task_ids:
             return {}
-        return await self.by_id(self._wanted(), wanted=self._scope.ids(task_ids))
+        return await self.by_id(self._scope.built(_wanted), wanted=self._scope.ids(task_ids))
 
     async def locked(self, task_ids: Sequence[str]) -> dict[str, Task]:
         """Return those of the tasks that exist, by id, locked until the unit ends."""
-        if not task_ids:
-            return {}
-        statement = self._scope.engine.lock_rows(self._wanted())
-        return await self.by_id(statement, wanted=self._scope.ids(task_ids))
+        found = await self._remembered(task_ids)
+        missing = [task_id for task_id in task_ids if task_id not in found]
+        if missing:
+            found |= await self.by_id(self._scope.built(_locked), wanted=self._scope.ids(missing))
+        return found
 
     async def locked_pending(self, task_ids: Sequence[str]) -> dict[str, Task]:
         """Return those of the tasks that are pending and that nobody else is just taking, by id, locked."""
+        known = await self._remembered(task_ids)
+        missing = [task_id for task_id in task_ids if task_id not in known]
+        found = {task_id: task for task_id, task in known.items() if task.status is TaskStatus.PENDING}
+        if missing:
+            found |= await self.by_id(self._scope.built(_locked_pending), wanted=self._scope.ids(missing))
+        return found
+
+    async def _remembered(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        """Return those of the tasks that this unit has not changed, and that are known without reading them."""
         if not task_ids:
             return {}
-        pending = self._wanted().where(TASKS.c.status == TaskStatus.PENDING)
-        statement = self._scope.engine.lock_rows(pending, passing_over=True)
-        return await self.by_id(statement, wanted=self._scope.ids(task_ids))
-
-    def _wanted(self) -> Select[Any]:
-        wanted = self._scope.engine.any_of(TASKS.c.task_id, "wanted")
-        return SELECT_TASKS.where(_MINE, wanted).order_by(TASKS.c.task_id)
+        mirrored, changed = await self._scope.mirrored(), self._scope.journal.tasks
+        return {task_id: mirrored[task_id] for task_id in task_ids if task_id in mirrored and task_id not in changed}
 
     async def by_id(self, statement: Any, **parameters: Any) -> dict[str, Task]:
         """Return the tasks that a statement finds, by id, in its order."""
@@ -69,12 +80,9 @@ class TaskTable:
         """Insert new tasks, and the requirements that are new with them."""
         if not tasks:
             return
-        now, scope = await self._scope.now(), self._scope
+        scope, frame = self._scope, await self._frame()
         ids = {skills: await self._intern(skills) for skills in {task.required_skills for task in tasks}}
-        rows = [
-            task_row(task, scope.cluster_id, ids[task.required_skills], scope.policy.quantum_us, now) for task in tasks
-        ]
-        await scope.execute(_INSERT, rows)
+        await scope.write(NEW_TASKS, [new_task(task, ids[task.required_skills], frame) for task in tasks])
         for task in tasks:
             scope.journal.task(None, task)
 
@@ -97,10 +105,9 @@ class TaskTable:
         """Delete tasks that were read and locked."""
         if not tasks:
             return
-        condition = self._scope.engine.any_of(TASKS.c.task_id, "wanted")
         ids = sorted(task.task_id for task in tasks)
         await self._scope.execute(
-            delete(TASKS).where(_MINE, condition),
+            self._scope.built(_delete),
             {"cluster": self._scope.cluster_id, "wanted": self._scope.ids(ids)},
         )
         for task in tasks:
@@ -116,28 +123,20 @@ class TaskTable:
 
     async def write(self, before: Mapping[str, Task], after: Mapping[str, Task], whole: set[str]) -> None:
         """Write the tasks that differ, each only if it still has the version that was read."""
-        now = await self._scope.now()
-        changed = [task_id for task_id in sorted(after) if after[task_id] is not before[task_id]]
-        quantum = self._scope.policy.quantum_us
-        states = {task_id: task_state(after[task_id], quantum, now) for task_id in changed if task_id not in whole}
-        rows = {task_id: await self._whole_row(after[task_id]) for task_id in changed if task_id in whole}
-        for values in (states, rows):
-            for task_id, row in values.items():
-                row["in_cluster"] = self._scope.cluster_id
-                row["of_task"] = task_id
-                row["at_version"] = before[task_id].version
-            if values and not await self._scope.change(_UPDATE, list(values.values())):
-                raise ConflictError("tasks were changed by somebody else between reading and writing them")
+        scope, frame = self._scope, await self._frame()
+        changed = [(before[task_id].version, after[task_id]) for task_id in sorted(after)]
+        changed = [(version, task) for version, task in changed if task is not before[task.task_id]]
+        states = [task_state(task, version, frame) for version, task in changed if task.task_id not in whole]
+        rows = [
+            whole_task(task, version, await self._intern(task.required_skills), frame)
+            for version, task in changed
+            if task.task_id in whole
+        ]
+        if await scope.write(TASK_STATES, states) + await scope.write(WHOLE_TASKS, rows) != len(changed):
+            raise ConflictError("tasks were changed by somebody else between reading and writing them")
 
-    async def _whole_row(self, task: Task) -> dict[str, Any]:
-        requirement_id = await self._intern(task.required_skills)
-        row = task_row(
-            task, self._scope.cluster_id, requirement_id, self._scope.policy.quantum_us, await self._scope.now()
-        )
-        # Never changed, and named in the condition instead.
-        for fixed in ("cluster_id", "task_id", "submitted_at", "idempotency_key"):
-            del row[fixed]
-        return row
+    async def _frame(self) -> Frame:
+        return Frame(self._scope.cluster_id, self._scope.policy.quantum_us, await self._scope.now())
 
     def note(self, before: Task, after: Task, now: datetime) -> None:
         """Note a step for the history, and what it adds to the counters of the node that held the task."""
@@ -145,3 +144,19 @@ class TaskTable:
         tally = lifecycle.outcome_tally(before, after, now)
         if tally is not None and before.assigned_node is not None:
             self._scope.journal.tally(before.assigned_node, tally)
+
+
+def _wanted(engine: Engine) -> Select[Any]:
+    return SELECT_TASKS.where(_MINE, engine.any_of(TASKS.c.task_id, "wanted")).order_by(TASKS.c.task_id)
+
+
+def _locked(engine: Engine) -> Select[Any]:
+    return engine.lock_rows(_wanted(engine))
+
+
+def _locked_pending(engine: Engine) -> Select[Any]:
+    return engine.lock_rows(_wanted(engine).where(TASKS.c.status == TaskStatus.PENDING), passing_over=True)
+
+
+def _delete(engine: Engine) -> Delete:
+    return delete(TASKS).where(_MINE, engine.any_of(TASKS.c.task_id, "wanted"))

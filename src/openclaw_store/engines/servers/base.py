@@ -23,7 +23,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.engines.base import EngineOptions, Failure, Hints, check_options
+from openclaw_store.engines.bulk import Bulk
 from openclaw_store.engines.cancelling import see_through
+from openclaw_store.engines.servers.bulk import BulkStatement
 from openclaw_store.engines.servers.messages import ADVICE, UNUSABLE_PARAMETER
 from openclaw_store.errors import ClosedError, ConfigurationError, StoreError
 from openclaw_store.models import Base
@@ -44,21 +46,29 @@ class ServerEngine(ABC):
     Attributes:
         url: the address without password and parameters; fit for logs and errors.
         upgrades_itself: false: others may use the database; upgrading takes a decision.
+        exclusive: false: others write at the same time.
         clock: None: the server's; tests give another one, in microseconds since 1970.
+        built: statements that were built for this engine, by the function that builds them.
     """
 
     upgrades_itself = False
+    exclusive = False
     product: ClassVar[str]
     time: ClassVar[TextClause]
     """Gives the database's time, in whole microseconds since 1970."""
     byte_sizes: ClassVar[TextClause]
     """Gives ``db_size`` of ``tables`` with their indexes, and ``database_size`` of the whole database, in bytes."""
 
+    bulk: ClassVar[type[BulkStatement]]
+    """How many rows are written at once."""
+
     def __init__(self, url: URL, options: EngineOptions) -> None:
         check_options(options)
         self._address = url
         self._options = options
         self._open = False
+        self.built: dict[Any, Any] = {}
+        self._bulks: dict[Bulk, BulkStatement] = {}
         self.clock: Callable[[], int] | None = None
         self.url = url.set(query={}).render_as_string(hide_password=True)
         self.writer = self._pool("READ COMMITTED")
@@ -231,6 +241,13 @@ class ServerEngine(ABC):
     def inserted(self, result: CursorResult[Any]) -> int:
         """Return how many rows an ``insert_missing_into`` statement, executed with one row, has inserted."""
         return result.rowcount
+
+    async def write_rows(self, connection: AsyncConnection, bulk: Bulk, rows: Sequence[Sequence[Any]]) -> int:
+        """Write many rows in one statement; return how many were inserted, or found by their keys."""
+        statement = self._bulks.get(bulk)
+        if statement is None:
+            statement = self._bulks[bulk] = self.bulk(bulk, connection.dialect)
+        return await statement.run(connection, rows)
 
     # The database as a whole
 

@@ -28,6 +28,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from openclaw_store.engines.base import EngineOptions, Failure, Progress
 from openclaw_store.engines.servers import mysql_dumps, mysql_errors
 from openclaw_store.engines.servers.base import ServerEngine
+from openclaw_store.engines.servers.bulk import MysqlBulk
+from openclaw_store.engines.servers.messages import SCHEMA_IN_CHANGE
 from openclaw_store.errors import BusyError, ConfigurationError
 from openclaw_store.models import Base
 
@@ -57,6 +59,8 @@ class MysqlEngine(ServerEngine):
     ).bindparams(bindparam("tables", expanding=True))
 
     def __init__(self, url: URL, options: EngineOptions) -> None:
+    bulk = MysqlBulk
+
         super().__init__(url, options)
         event.listen(self.reader.sync_engine, "connect", _only_read)
 

@@ -36,6 +36,7 @@ from openclaw_store.engines.servers.base import ServerEngine
 from openclaw_store.engines.servers.listening import ListenNotify, ignore_notices
 from openclaw_store.errors import BackupError, ConfigurationError
 from openclaw_store.models import Base, TaskModel
+from openclaw_store.engines.servers.bulk import PostgresqlBulk
 
 _OLDEST: Final = 140_000
 _LONGEST_WAIT: Final = 2**31 - 1  # milliseconds
@@ -81,6 +82,8 @@ class PostgresqlEngine(ServerEngine):
         super().__init__(url, options)
         for pool in (self.writer, self.reader):
             event.listen(pool.sync_engine, "connect", lambda raw, _: ignore_notices(raw.driver_connection))
+
+    bulk = PostgresqlBulk
 
     @property
     def reading(self) -> Mapping[str, Any]:

@@ -12,12 +12,14 @@ from weakref import WeakSet
 
 from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Executable, Select, Update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.engines.base import EngineOptions, Failure, Hints, Progress, check_options
+from openclaw_store.engines.bulk import Bulk
 from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.sqlite import backups, errors, maintenance, opening, pools, statements
+from openclaw_store.engines.sqlite.bulk import BulkStatement
 from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.opening import Recipe
 from openclaw_store.engines.sqlite.watch import CommitWatch
@@ -36,12 +38,15 @@ class SqliteEngine:
         path: the file.
         url: the file as a URL; it holds no secrets.
         upgrades_itself: true: whoever embeds the store is alone with its file.
+        exclusive: true: a transaction that writes locks the file when it begins.
         writer: for transactions that change something; each takes the write lock when it begins.
         reader: for transactions that only read; SQLite refuses their writes.
         clock: the time in microseconds since 1970; the host's clock is the database's, as both are one machine.
+        built: statements that were built for this engine, by the function that builds them.
     """
 
     upgrades_itself = True
+    exclusive = True
 
     def __init__(self, path: Path, options: EngineOptions = EngineOptions()) -> None:  # noqa: B008  # frozen
         check_options(options)
@@ -52,6 +57,8 @@ class SqliteEngine:
         self._closed = False
         self._live: WeakSet[StoreConnection] = WeakSet()
         self._watch = CommitWatch(self.path)
+        self.built: dict[Any, Any] = {}
+        self._bulks: dict[Bulk, BulkStatement] = {}
         writing, reading = self._recipe(), self._recipe(wal=False, query_only=True)
         self.writer = pools.make_pool(writing, 1, lambda: self._connect(writing))
         self.reader = pools.make_pool(reading, options.readers, lambda: self._connect(reading))
@@ -177,6 +184,13 @@ class SqliteEngine:
             connection = await session.connection()
             keeping_count = connection.execution_options(preserve_rowcount=True)
             return (await (await keeping_count).execute(statements.insert_missing(table), rows)).rowcount
+
+    async def write_rows(self, connection: AsyncConnection, bulk: Bulk, rows: Sequence[Sequence[Any]]) -> int:
+        """Write many rows in one hop; return how many were inserted, or found by their keys."""
+        statement = self._bulks.get(bulk)
+        if statement is None:
+            statement = self._bulks[bulk] = BulkStatement(bulk, connection.dialect)
+        return await statement.run(connection, rows)
 
     # The file as a whole
 

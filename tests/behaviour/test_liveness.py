@@ -9,7 +9,7 @@ import structlog
 
 from behaviour.test_tasks import node, task
 from conftest import Store
-from openclaw_store import NodeStatus, Policy, StateManager, Task, TaskStatus
+from openclaw_store import Database, NodeStatus, Policy, StateManager, Task, TaskStatus, UnitOfWork
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.errors import (
     DatabaseError,
@@ -129,11 +129,35 @@ async def test_a_node_that_another_process_registered_is_known(coordinator: Coor
     feed = coordinator.manager._following
     assert feed._task is not None
     feed._task.cancel()  # nothing polls by itself now
-    async with coordinator.store.unit() as uow:
-        feed._unfollow()
-        await uow.nodes.create(node("theirs"))
-    feed._unfollow = lambda: None
+    async with Database(coordinator.store.address) as other:
+        await other.run(lambda uow: uow.nodes.create(node("theirs")))
     assert (await coordinator.manager.update_heartbeat("theirs", cpu_usage=3)).cpu_usage == 3
+
+
+async def test_heartbeats_that_are_refused_at_the_same_time_share_a_look_at_the_database(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = coordinator.manager._following
+    assert feed._task is not None
+    feed._task.cancel()  # nothing polls by itself now
+    database, begun = coordinator.store.database, []
+    begin = database.unit_of_work
+
+    def note(**how: bool) -> UnitOfWork:
+        begun.append(how)
+        return begin(**how)
+
+    await coordinator.register(1)
+    await coordinator.manager.update_node_status("n0", NodeStatus.OFFLINE)
+    async with Database(coordinator.store.address) as other:
+        await other.run(lambda uow: uow.nodes.create(node("theirs")))
+    monkeypatch.setattr(database, "unit_of_work", note)
+    names = [*(f"unknown{number}" for number in range(1000)), "n0", "theirs"]
+    answers = await asyncio.gather(*map(coordinator.manager.update_heartbeat, names), return_exceptions=True)
+    assert {type(answer) for answer in answers[:1000]} == {NodeNotFoundError}
+    assert isinstance(answers[1000], NodeUnavailableError)
+    assert not isinstance(answers[1001], BaseException)
+    assert begun == [{"read_only": True}] * 2  # one was under way when all but the first arrived
 
 
 async def test_a_silent_node_is_lost_and_its_tasks_go_back_in_the_same_revision(coordinator: Coordinator) -> None:

@@ -21,6 +21,7 @@ from openclaw_store.repositories.nodes import LOADS, Heartbeat, heartbeat_of
 from openclaw_store.state.lookout import Lookout
 from openclaw_store.state.reading import News, read_state
 from openclaw_store.state.recent import RecentChanges
+from openclaw_store.state.shared import Shared
 from openclaw_store.unit_of_work import UnitOfWork
 
 _AGAIN: Final = 0.02  # seconds before a poll that failed is repeated, when nothing else asks for one
@@ -40,7 +41,7 @@ class Feed:
         self._own = 0
         self._behind = False
         self._time = datetime.fromtimestamp(0, UTC), self._clock()
-        self._polling = asyncio.Lock()
+        self._looking = Shared(self._look_twice)
         self._moved = asyncio.Event()
         self._stopped = False
         self._recent = RecentChanges(0)
@@ -102,14 +103,19 @@ class Feed:
             _log.warning("state_poll_failed", code=error.code)
 
     async def poll(self) -> int:
-        """Compare the snapshot with the history once, and take in what is new; return the revision that was found."""
-        async with self._polling:
+        """Compare the snapshot with the history, and take in what is new; return the revision that was found.
+
+        Those who call at the same time share a look, which begins after they have called.
+        """
+        return await self._looking()
+
+    async def _look_twice(self) -> int:
+        head = await self._look()
+        if head is None:
+            # Nobody restored anything, and yet commits are gone: a failover. Their attempts must not come again.
+            _log.error("history_rewound", revision=self.state.version)
+            await self._database.begin_epoch(self._epoch)
             head = await self._look()
-            if head is None:
-                # Nobody restored anything, and yet commits are gone: a failover. Their attempts must not come again.
-                _log.error("history_rewound", revision=self.state.version)
-                await self._database.begin_epoch(self._epoch)
-                head = await self._look()
         assert head is not None  # noqa: S101 - under another epoch the state was read afresh
         return head.revision
 

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import bindparam, case, delete, select, update
 
 from openclaw_store.domain import checks
-from openclaw_store.domain.change import Change, Commit, Kind
+from openclaw_store.domain.change import Change, Commit, Kind, Place
 from openclaw_store.domain.json import JsonObject
 from openclaw_store.domain.node import NodeStatus
 from openclaw_store.domain.task import TaskStatus
@@ -85,6 +85,11 @@ class ClusterHead(msgspec.Struct, frozen=True):
     configuration: JsonObject
     task_counts: Mapping[str, int]
     node_counts: Mapping[str, int]
+
+    @property
+    def place(self) -> Place:
+        """The newest place in the history."""
+        return Place(self.epoch, self.revision, self.token)
 
 
 class ChangeRepository:

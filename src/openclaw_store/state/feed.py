@@ -133,7 +133,7 @@ class Feed:
                 return None
             elif head.revision > self.state.version:
                 await self._catch_up(uow, head, self.state)
-        self._database.note(Place(head.epoch, head.revision, head.token))
+        self._database.note(head.place)
         return head
 
     async def wait_for(self, revision: int) -> None:
@@ -293,6 +293,8 @@ async def _has(uow: UnitOfWork, head: ClusterHead, place: Place) -> bool:
     """Return whether the history with that head, read in the same unit, still has a place."""
     if head.epoch != place.epoch or not head.compact_revision <= place.revision <= head.revision:
         return False
+    if place.revision == head.revision:
+        return place.token == head.token
     return place.revision == 0 or await uow.changes.token_of(place.revision) == place.token
 
 

@@ -5,7 +5,7 @@
 - ``alembic ...`` opens the database; alembic.ini says how it is named.
 
 On every way there is one transaction for the whole run where the database can roll back changes of the schema, so a
-revision that fails leaves the old schema.
+revision that fails leaves the old schema. Where it cannot, a run that was stopped is run again and goes on from there.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from sqlalchemy.exc import NoSuchModuleError
 
 from openclaw_store.engines import make_engine
 from openclaw_store.errors import StoreError
+from openclaw_store.migration_steps import pass_over_what_is_done
 from openclaw_store.migrations import VERSION_TABLE
 from openclaw_store.models import Base
 
@@ -59,7 +60,10 @@ def _transactional(dialect: str) -> bool | None:
 
 
 def _run(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.commit()  # of what was read: a step can leave for a while only a transaction that Alembic began
     context.configure(connection=connection, transactional_ddl=_transactional(connection.dialect.name), **_OPTIONS)
+    pass_over_what_is_done(context.get_context())
     with context.begin_transaction():
         context.run_migrations()
 

@@ -26,8 +26,8 @@ from openclaw_store.engines.base import EngineOptions, Failure, Hints, check_opt
 from openclaw_store.engines.bulk import Bulk
 from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.servers.bulk import BulkStatement
-from openclaw_store.engines.servers.messages import ADVICE, UNUSABLE_PARAMETER
-from openclaw_store.errors import ClosedError, ConfigurationError, StoreError
+from openclaw_store.engines.servers.messages import ADVICE, TABLES_IN_USE, UNUSABLE_PARAMETER
+from openclaw_store.errors import BusyError, ClosedError, ConfigurationError, StoreError
 from openclaw_store.models import Base
 
 _BEGAN: Final = "openclaw_store_began"
@@ -267,15 +267,31 @@ class ServerEngine(ABC):
         return None
 
     async def migrate(self, work: Callable[[Connection], Any]) -> Any:
-        """Run ``work`` alone among those who change the schema; return its result."""
+        """Run ``work`` alone among those who change the schema, commit, and return its result.
+
+        Raises:
+            BusyError: somebody else went on changing the schema, or using the tables, for ``lock_timeout`` seconds.
+                Everybody else who wants a table queues behind a change that waits for it, so it must not wait longer.
+        """
         with self._translating():
             async with self.alone() as connection:
-                return await connection.run_sync(work)
+                with self._blaming_users_of_tables():
+                    return await connection.run_sync(work)
+
+    @contextmanager
+    def _blaming_users_of_tables(self) -> Iterator[None]:
+        """Say what to do about a lock that a change of the schema did not get."""
+        try:
+            yield
+        except DBAPIError as error:
+            if self.classify(error) is not Failure.BUSY:
+                raise
+            raise BusyError(f"{self.url}: {TABLES_IN_USE} ({self._words_of(error)})") from error
 
     @asynccontextmanager
     @abstractmethod
     async def alone(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection whose transaction nobody else who migrates shares the time with."""
+        """Give a connection to change the schema on, to one at a time; commit what was done when all went well."""
         yield  # type: ignore[misc]
 
     @asynccontextmanager

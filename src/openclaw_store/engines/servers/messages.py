@@ -13,6 +13,11 @@ from openclaw_store.errors import (
     UnavailableError,
 )
 
+SCHEMA_IN_CHANGE: Final = "somebody else is changing the schema; try again, or raise lock_timeout"
+TABLES_IN_USE: Final = (
+    "others kept the tables locked, so the schema could not be changed within lock_timeout; end long transactions, or"
+    " stop the programs that use the database, then run it again"
+)
 UNUSABLE_PARAMETER: Final = "the address has a parameter that the driver does not take"
 ADVICE: Final[Mapping[Failure, tuple[type[DatabaseError], str]]] = {
     Failure.BUSY: (BusyError, "others kept it locked, or took every connection; try again, or raise lock_timeout"),

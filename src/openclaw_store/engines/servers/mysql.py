@@ -47,7 +47,8 @@ _STEP: Final = 256
 class MysqlEngine(ServerEngine):
     """A database on a MySQL or MariaDB server.
 
-    Statements of the schema commit by themselves there: a migration that fails half way leaves what it has done.
+    Statements of the schema commit by themselves there: a migration that fails half way leaves what it has done, and
+    goes on from there when it is run again.
     """
 
     product = "MySQL"
@@ -58,9 +59,9 @@ class MysqlEngine(ServerEngine):
         " FROM information_schema.tables WHERE table_schema = DATABASE()"
     ).bindparams(bindparam("tables", expanding=True))
 
-    def __init__(self, url: URL, options: EngineOptions) -> None:
     bulk = MysqlBulk
 
+    def __init__(self, url: URL, options: EngineOptions) -> None:
         super().__init__(url, options)
         event.listen(self.reader.sync_engine, "connect", _only_read)
 
@@ -149,13 +150,17 @@ class MysqlEngine(ServerEngine):
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection that holds the lock of whoever changes the schema of this database."""
-        async with self._by_itself() as locker:
-            if not await locker.scalar(_LOCK, {"timeout": self._patience}):
-                raise BusyError(f"{self.url}: somebody else is changing the schema; try again, or raise lock_timeout")
-            # The lock ends with its connection, which has no transaction that a schema statement could commit.
-            async with self.writer.begin() as connection:
-                yield connection
+        """Give a connection that holds the lock of whoever changes the schema of this database.
+
+        The lock is the connection's and outlasts its transactions. So when a program is killed, the next one gets it
+        only when the server has ended the statement that was under way.
+        """
+        async with self._by_itself() as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            if not await connection.scalar(_LOCK, {"timeout": self._patience}):
+                raise BusyError(f"{self.url}: {SCHEMA_IN_CHANGE}")
+            yield connection
+            await connection.commit()
 
     async def backup(self, target: Path, progress: Progress | None) -> None:
         """Dump our tables, as they are at one moment, to a new file, by mariadb-dump or mysqldump.

@@ -1,5 +1,7 @@
 """PostgreSQL as the store's engine, through psycopg or asyncpg. Safe behind PgBouncer in transaction mode."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -11,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
+    Connection,
     CursorResult,
     Executable,
     Integer,
@@ -33,14 +36,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from openclaw_store.engines.base import EngineOptions, Failure, Hints, Progress
 from openclaw_store.engines.servers import postgresql_dumps
 from openclaw_store.engines.servers.base import ServerEngine
-from openclaw_store.engines.servers.listening import ListenNotify, ignore_notices
-from openclaw_store.errors import BackupError, ConfigurationError
-from openclaw_store.models import Base, TaskModel
 from openclaw_store.engines.servers.bulk import PostgresqlBulk
+from openclaw_store.engines.servers.listening import ListenNotify, ignore_notices
+from openclaw_store.engines.servers.messages import SCHEMA_IN_CHANGE
+from openclaw_store.errors import BackupError, BusyError, ConfigurationError
+from openclaw_store.models import Base, TaskModel
 
 _OLDEST: Final = 140_000
 _LONGEST_WAIT: Final = 2**31 - 1  # milliseconds
 _MIGRATING: Final = 0x6F70656E636C6177  # "openclaw": the advisory lock of whoever changes the schema
+_PAUSE: Final = 0.05  # seconds between two attempts to take it
 _TABLES: Final = tuple(Base.metadata.tables)
 _OPERATIONAL: Final = frozenset({"OperationalError", "InterfaceError", "ConnectionError"})
 _CLASSES: Final = {
@@ -78,12 +83,12 @@ class PostgresqlEngine(ServerEngine):
         " pg_database_size(current_database()) AS database_size FROM unnest(CAST(:tables AS text[])) AS name"
     )
 
+    bulk = PostgresqlBulk
+
     def __init__(self, url: URL, options: EngineOptions) -> None:
         super().__init__(url, options)
         for pool in (self.writer, self.reader):
             event.listen(pool.sync_engine, "connect", lambda raw, _: ignore_notices(raw.driver_connection))
-
-    bulk = PostgresqlBulk
 
     @property
     def reading(self) -> Mapping[str, Any]:
@@ -167,11 +172,33 @@ class PostgresqlEngine(ServerEngine):
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[AsyncConnection]:
-        """Give a connection in a transaction that holds the lock of whoever changes the schema."""
-        async with self.writer.begin() as connection:
-            await self.prepare(connection)
-            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
-            yield connection
+        """Give a connection while another one holds the lock of whoever changes the schema.
+
+        What is done on it is committed at the end, and whenever it is told to commit: a revision that makes an index
+        concurrently has to.
+        """
+        async with self._by_itself() as locker:
+            await self._take_turn(locker)
+            async with self.writer.connect() as connection:
+                event.listen(connection.sync_connection, "begin", self._bound_waiting)
+                yield connection
+                await connection.commit()
+
+    async def _take_turn(self, locker: AsyncConnection) -> None:
+        """Take the lock of whoever changes the schema for a transaction, as PgBouncer leaves that on one connection.
+
+        Who waited within a statement would hold a snapshot, for which an index that is made concurrently waits.
+        """
+        await locker.execution_options(isolation_level="READ COMMITTED")
+        await locker.execute(_NEVER_TOO_IDLE)
+        deadline = time.monotonic() + self._options.lock_timeout
+        while not await locker.scalar(_TRY_LOCK, {"key": _MIGRATING}):
+            if time.monotonic() >= deadline:
+                raise BusyError(f"{self.url}: {SCHEMA_IN_CHANGE}")
+            await asyncio.sleep(_PAUSE)
+
+    def _bound_waiting(self, connection: Connection) -> None:
+        connection.execute(_SET_LOCK_TIMEOUT, {"timeout": f"{self._patience}ms"})
 
     async def backup(self, target: Path, progress: Progress | None) -> None:
         """Dump our tables, as they are at one moment, to a new file, by pg_dump.
@@ -231,6 +258,8 @@ class PostgresqlEngine(ServerEngine):
         return {"database": f"PostgreSQL {version}", "synchronous": f"synchronous_commit={commit}"}
 
 
+_TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
+_NEVER_TOO_IDLE: Final = text("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
 _SET_LOCK_TIMEOUT: Final = text("SELECT set_config('lock_timeout', :timeout, true)")
 _NOT_VALID: Final = text(
     "SELECT 'constraint' AS kind, conname AS name, conrelid::regclass::text AS of_table FROM pg_constraint"

@@ -43,6 +43,11 @@ def _long() -> sa.types.TypeEngine[str]:
     return sa.Text().with_variant(mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), *_MYSQL)
 
 
+def _one_of(name: str, column: str, *values: str) -> sa.CheckConstraint:
+    # Not IN: SQLite would build a table of the list for each row that it checks.
+    return sa.CheckConstraint(" OR ".join(f"{column} = '{value}'" for value in values), name=op.f(name))
+
+
 def _of_a_cluster(table: str) -> sa.ForeignKeyConstraint:
     # Not on MySQL: its check locks the cluster's row, which every transaction updates at its end. Two writers at once
     # would be a deadlock.
@@ -114,9 +119,7 @@ def _create_nodes() -> None:
         sa.PrimaryKeyConstraint("cluster_id", "node_id", name=op.f("pk_nodes")),
         _of_a_cluster("nodes"),
         sa.CheckConstraint("max_concurrent_tasks >= 0", name=op.f("ck_nodes_slots")),
-        sa.CheckConstraint(
-            "status IN ('online', 'offline', 'busy', 'maintenance', 'error')", name=op.f("ck_nodes_status")
-        ),
+        _one_of("ck_nodes_status", "status", "online", "offline", "busy", "maintenance", "error"),
     )
 
 
@@ -183,13 +186,19 @@ def _create_tasks() -> None:
             name=op.f("fk_tasks_cluster_id_requirement_id_requirements"),
         ),
         sa.CheckConstraint("priority BETWEEN 0 AND 3", name=op.f("ck_tasks_priority")),
-        sa.CheckConstraint(
-            "task_type IN ('interactive', 'batch', 'compute_intensive', 'io_intensive', 'daemon')",
-            name=op.f("ck_tasks_task_type"),
+        _one_of(
+            "ck_tasks_task_type", "task_type", "interactive", "batch", "compute_intensive", "io_intensive", "daemon"
         ),
-        sa.CheckConstraint(
-            "status IN ('pending', 'scheduled', 'running', 'completed', 'failed', 'cancelled', 'timeout')",
-            name=op.f("ck_tasks_status"),
+        _one_of(
+            "ck_tasks_status",
+            "status",
+            "pending",
+            "scheduled",
+            "running",
+            "completed",
+            "failed",
+            "cancelled",
+            "timeout",
         ),
     )
 
@@ -250,7 +259,7 @@ def _create_changes() -> None:
         sa.Column("token", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("cluster_id", "revision", "seq", name=op.f("pk_changes")),
         _of_a_cluster("changes"),
-        sa.CheckConstraint("kind IN ('task', 'node')", name=op.f("ck_changes_kind")),
-        sa.CheckConstraint("op IN ('created', 'updated', 'removed')", name=op.f("ck_changes_op")),
+        _one_of("ck_changes_kind", "kind", "task", "node"),
+        _one_of("ck_changes_op", "op", "created", "updated", "removed"),
         sqlite_with_rowid=False,
     )

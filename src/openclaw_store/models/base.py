@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, Dialect, Enum, MetaData, String, Table, Text, TypeDecorator
+from sqlalchemy import BigInteger, CheckConstraint, Dialect, Enum, MetaData, String, Table, Text, TypeDecorator
 from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase
 
@@ -97,13 +97,20 @@ class Json(TypeDecorator[Any]):
         return load(value)
 
 
-def enumeration(kind: type[StrEnum], name: str) -> Enum:
-    """Return the column type of an enumeration: its value as a short string, with a named check."""
+def enumeration(kind: type[StrEnum]) -> Enum:
+    """Return the column type of an enumeration: its value as a short string. ``one_of`` is its check."""
     return Enum(
         kind,
-        name=name,
         native_enum=False,
-        create_constraint=True,
+        create_constraint=False,
         length=20,
         values_callable=lambda members: [member.value for member in members],
     )
+
+
+def one_of(column: str, kind: type[StrEnum]) -> CheckConstraint:
+    """Return the check, named after the column, that it holds a value of the enumeration.
+
+    SQLite builds a table of an IN list for each row that it checks: 2.6 us instead of 0.1, a tenth of a step.
+    """
+    return CheckConstraint(" OR ".join(f"{column} = '{member.value}'" for member in kind), name=column)

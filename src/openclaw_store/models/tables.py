@@ -21,7 +21,7 @@ from openclaw_store.domain.checks import MAX_ID, MAX_NAME
 from openclaw_store.domain.json import JsonObject, JsonValue
 from openclaw_store.domain.node import NodeStatus
 from openclaw_store.domain.task import TaskStatus, TaskType
-from openclaw_store.models.base import LONG_TEXT, MYSQL, Base, Json, Moment, Names, enumeration, text_of
+from openclaw_store.models.base import LONG_TEXT, MYSQL, Base, Json, Moment, Names, enumeration, one_of, text_of
 
 _Id = text_of(MAX_ID)
 _Name = text_of(MAX_NAME)
@@ -104,6 +104,7 @@ class NodeModel(Base):
     __table_args__ = (
         _of_a_cluster(),
         CheckConstraint("max_concurrent_tasks >= 0", name="slots"),
+        one_of("status", NodeStatus),
     )
 
     cluster_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
@@ -111,7 +112,7 @@ class NodeModel(Base):
     hostname: Mapped[str] = mapped_column(_Name)
     platform: Mapped[str] = mapped_column(_Name)
     arch: Mapped[str] = mapped_column(_Name)
-    status: Mapped[NodeStatus] = mapped_column(enumeration(NodeStatus, "status"))
+    status: Mapped[NodeStatus] = mapped_column(enumeration(NodeStatus))
     available_skills: Mapped[tuple[str, ...]] = mapped_column(Names)
     max_concurrent_tasks: Mapped[int] = mapped_column(Integer)
     ip_address: Mapped[str | None] = mapped_column(_Id)
@@ -156,6 +157,8 @@ class TaskModel(Base):
             ["cluster_id", "requirement_id"], ["requirements.cluster_id", "requirements.requirement_id"]
         ),
         CheckConstraint("priority BETWEEN 0 AND 3", name="priority"),
+        one_of("task_type", TaskType),
+        one_of("status", TaskStatus),
         # The claim reads only this index: first the requirement, then the rank; the id makes it cover the query.
         Index(
             "ix_tasks_queue",
@@ -195,12 +198,12 @@ class TaskModel(Base):
 
     cluster_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     task_id: Mapped[str] = mapped_column(_Id, primary_key=True)
-    task_type: Mapped[TaskType] = mapped_column(enumeration(TaskType, "task_type"))
+    task_type: Mapped[TaskType] = mapped_column(enumeration(TaskType))
     name: Mapped[str] = mapped_column(_Name)
     description: Mapped[str] = mapped_column(LONG_TEXT)
     required_skills: Mapped[tuple[str, ...]] = mapped_column(Names)
     optional_skills: Mapped[tuple[str, ...]] = mapped_column(Names)
-    status: Mapped[TaskStatus] = mapped_column(enumeration(TaskStatus, "status"))
+    status: Mapped[TaskStatus] = mapped_column(enumeration(TaskStatus))
     priority: Mapped[int] = mapped_column(SmallInteger)
     assigned_node: Mapped[str | None] = mapped_column(_Id)
     submitted_at: Mapped[datetime] = mapped_column(Moment)
@@ -258,6 +261,8 @@ class ChangeModel(Base):
     __tablename__ = "changes"
     __table_args__ = (
         _of_a_cluster(),
+        one_of("kind", Kind),
+        one_of("op", Op),
         {"sqlite_with_rowid": False},
     )
 
@@ -265,9 +270,9 @@ class ChangeModel(Base):
     revision: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     at: Mapped[datetime] = mapped_column(Moment)
-    kind: Mapped[Kind] = mapped_column(enumeration(Kind, "kind"))
+    kind: Mapped[Kind] = mapped_column(enumeration(Kind))
     entity_id: Mapped[str] = mapped_column(_Id)
-    op: Mapped[Op] = mapped_column(enumeration(Op, "op"))
+    op: Mapped[Op] = mapped_column(enumeration(Op))
     old_status: Mapped[str | None] = mapped_column(String(20))
     new_status: Mapped[str | None] = mapped_column(String(20))
     node_id: Mapped[str | None] = mapped_column(_Id)

@@ -6,10 +6,16 @@ from typing import Any, Final
 import msgspec
 
 REQUIREMENTS: Final = (("python",), ("gpu", "python"), ("docker",), ("docker", "gpu"))
+KINDS: Final = 16
+"""Each of the four requirements with each of the four priorities."""
 OFFERED: Final = ("docker", "gpu", "python")
 """What every node offers: all that the tasks need."""
 UNMATCHED: Final = ("quantum",)
 """What some pending tasks need and no node offers."""
+
+FINISHED: Final = 10**12
+UNMATCHED_FROM: Final = 2 * 10**12
+"""Numbers of the jobs that are there before the measurement begins, beyond those of the jobs in it."""
 
 _NOTE: Final = "x" * 100
 

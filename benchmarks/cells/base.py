@@ -1,9 +1,12 @@
 """What a cell is given, and what it returns."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import msgspec
 
 from benchmarks.contestants import find
-from benchmarks.contestants.base import Contestant
+from benchmarks.contestants.base import Contestant, Stored
 from benchmarks.meter import Window
 
 
@@ -11,6 +14,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement: who, where, how, for how long.
 
     Attributes:
+        stored: what is in the database already.
+        nodes: how many send heartbeats.
         warm, seconds: how long to run before and while measuring.
         count: how many tasks to prepare for contestants that store them quickly; others get a part of it.
     """
@@ -21,15 +26,28 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     callers: int
     processes: int
     started: bool
-    finished: int
-    unmatched: int
+    stored: Stored
+    nodes: int
     warm: float
     seconds: float
     count: int
 
-    def open(self, place: int = 0) -> Contestant:
-        """Return the contestant, not yet opened."""
+    @property
+    def is_fresh(self) -> bool:
+        """Whether there is nothing in the database yet, not even tables."""
+        return self.stored == Stored()
+
+    def contestant_at(self, place: int) -> Contestant:
+        """Return the contestant in one of the processes, not yet opened."""
         return find(self.contestant)(self.address, self.callers, place)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Contestant]:
+        """Open the contestant, and close it afterwards."""
+        contestant = self.contestant_at(0 if self.is_fresh else 1)
+        await contestant.open()
+        yield contestant
+        await contestant.close()
 
 
 class Figure(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import msgspec
 from benchmarks.cells.base import Figure, Setting, figure_of
 from benchmarks.contestants.base import SUBMIT_MANY, Contestant
 from benchmarks.jobs import job
-from benchmarks.meter import Meter
+from benchmarks.meter import Meter, Window
 from benchmarks.settling import settle
 
 _SLOW_SHARE = 10
@@ -19,52 +19,49 @@ _SLOW_SHARE = 10
 
 async def submit(setting: Setting) -> Figure:
     """Let each caller submit one task after the other."""
-    contestant, meter, numbers = setting.open(), Meter(), itertools.count()
+    meter, numbers = Meter(), itertools.count()
 
-    async def call() -> None:
+    async def call(contestant: Contestant) -> None:
         while not meter.is_over:
             await contestant.submit(job(next(numbers)))
             meter.count()
 
-    async def work() -> None:
-        await asyncio.gather(*(call() for _ in range(setting.callers)))
+    async def work(contestant: Contestant) -> None:
+        await asyncio.gather(*(call(contestant) for _ in range(setting.callers)))
 
-    await contestant.open()
-    window = await meter.measure(work(), setting.warm, setting.seconds)
-    await contestant.close()
-    return figure_of(window)
+    async with setting.opened() as contestant:
+        return figure_of(await meter.measure(work(contestant), setting.warm, setting.seconds))
 
 
 async def submit_many(setting: Setting) -> Figure:
     """Let one caller submit a thousand tasks at a time."""
-    contestant, meter = setting.open(), Meter()
+    meter = Meter()
 
-    async def work() -> None:
+    async def work(contestant: Contestant) -> None:
         for first in itertools.count(0, 1000):
             if meter.is_over:
                 return
             await contestant.submit_many([job(first + place) for place in range(1000)])
             meter.count(amount=1000)
 
-    await contestant.open()
-    window = await meter.measure(work(), setting.warm, setting.seconds)
-    await contestant.close()
-    return figure_of(window)
+    async with setting.opened() as contestant:
+        return figure_of(await meter.measure(work(contestant), setting.warm, setting.seconds))
 
 
 async def cycle(setting: Setting) -> Figure:
     """Let callers work off what is pending, in one process or in several at once."""
-    contestant = setting.open()
-    await contestant.open()
-    await contestant.fill(_count(contestant, setting))
-    await settle(setting.address)
-    if setting.processes > 1:
-        await contestant.close()
-        return await _in_processes(setting)
-    meter = Meter()
-    window = await meter.measure(contestant.work(meter, started=setting.started), setting.warm, setting.seconds)
-    await contestant.close()
-    return figure_of(window, run_twice=meter.run_twice)
+    async with setting.opened() as contestant:
+        await contestant.fill(_count(contestant, setting))
+        await settle(setting.address)
+        if setting.processes == 1:
+            meter = Meter()
+            window = await _work_off(contestant, setting, meter)
+            return figure_of(window, run_twice=meter.run_twice)
+    return await _in_processes(setting)
+
+
+async def _work_off(contestant: Contestant, setting: Setting, meter: Meter) -> Window:
+    return await meter.measure(contestant.work(meter, started=setting.started), setting.warm, setting.seconds)
 
 
 def _count(contestant: Contestant, setting: Setting) -> int:
@@ -100,7 +97,7 @@ async def _in_processes(setting: Setting) -> Figure:
 
 
 async def _start(setting: Setting, place: int) -> Process:
-    command = [sys.executable, "-m", "benchmarks.child", str(place), msgspec.json.encode(setting).decode()]
+    command = [sys.executable, "-m", "benchmarks.child", "part", msgspec.json.encode(setting).decode(), str(place)]
     return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=1 << 26)
 
 
@@ -113,10 +110,10 @@ async def _line(process: Process) -> bytes:
 
 async def take_part(setting: Setting, place: int) -> None:
     """Be one of the processes: open, say so, wait for the word, and tell what was done."""
-    contestant, meter = setting.open(place), Meter()
+    contestant, meter = setting.contestant_at(place), Meter()
     await contestant.open()
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
-    window = await meter.measure(contestant.work(meter, started=setting.started), setting.warm, setting.seconds)
+    window = await _work_off(contestant, setting, meter)
     await contestant.close()
     print(msgspec.json.encode(Part(figure_of(window), meter.numbers)).decode(), flush=True)

@@ -8,9 +8,9 @@ from typing import Any, Final
 import asyncmy
 import msgspec
 
-from benchmarks.contestants.base import CYCLE, HISTORY, PROCESSES, READ, STEPS, SUBMIT, SUBMIT_MANY, Contestant
+from benchmarks.contestants.base import CYCLE, HISTORY, PROCESSES, READ, STEPS, SUBMIT, SUBMIT_MANY, Contestant, Stored
 from benchmarks.contestants.batching import Batches
-from benchmarks.jobs import REQUIREMENTS, Job
+from benchmarks.jobs import FINISHED, REQUIREMENTS, UNMATCHED_FROM, Job, job
 
 _TABLE: Final = """
 CREATE TABLE tasks (
@@ -28,6 +28,14 @@ _FIND: Final = (
     "SELECT id, priority, parameters FROM tasks WHERE status = 0 AND requirement = %s"
     " ORDER BY priority, id LIMIT %s FOR UPDATE SKIP LOCKED"
 )
+_LOADED: Final = 100_000
+_DIGITS: Final = " UNION ALL ".join(f"SELECT {digit} AS d" for digit in range(10))
+_LOAD: Final = f"""
+INSERT INTO tasks (id, name, status, requirement, priority, parameters, submitted_at)
+SELECT %s + n, 'benchmark', %s, IF(%s = 0, {len(REQUIREMENTS)}, n MOD 4), n DIV 4 MOD 4, %s, now(6) FROM (
+    SELECT a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d AS n
+    FROM ({_DIGITS}) a, ({_DIGITS}) b, ({_DIGITS}) c, ({_DIGITS}) e, ({_DIGITS}) f) AS numbers WHERE n < %s
+"""
 _OK: Final = '{"ok":true}'
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -84,6 +92,15 @@ class AsyncmyBatches(Contestant):
             await self._start(number)
         await self._complete(number)
         return number
+
+    async def load(self, stored: Stored) -> None:
+        """Insert rows of the numbers from a billion on."""
+        await self.open()
+        payload = _encode(job(0).parameters).decode()
+        for first, status, count in ((FINISHED, 3, stored.finished), (UNMATCHED_FROM, 0, stored.unmatched)):
+            for done in range(0, count, _LOADED):
+                await self._execute(_LOAD, (first + done, status, status, payload, min(_LOADED, count - done)))
+        await self.close()
 
     async def read(self, number: int) -> int:
         """Select a row."""

@@ -17,9 +17,10 @@ from benchmarks.contestants.base import (
     SUBMIT,
     SUBMIT_MANY,
     Contestant,
+    Stored,
 )
 from benchmarks.contestants.batching import Batches
-from benchmarks.jobs import REQUIREMENTS, Job
+from benchmarks.jobs import FINISHED, REQUIREMENTS, UNMATCHED_FROM, Job, job
 
 _TABLES: Final = """
 CREATE TABLE tasks (
@@ -55,6 +56,11 @@ FROM unnest($1::bigint[], $2::text[]) AS done (id, result) WHERE tasks.id = done
 _BEAT: Final = """
 INSERT INTO heartbeats SELECT * FROM unnest($1::integer[], $2::timestamptz[], $3::double precision[])
 ON CONFLICT (node) DO UPDATE SET seen_at = excluded.seen_at, load = excluded.load
+"""
+_LOAD: Final = f"""
+INSERT INTO tasks (id, name, status, requirement, priority, parameters, submitted_at)
+SELECT $1::bigint + n, 'benchmark', $2::int, CASE $2::int WHEN 0 THEN {len(REQUIREMENTS)} ELSE n % 4 END, n / 4 % 4,
+    $4::text, now() FROM generate_series(0, $3::bigint - 1) AS numbers (n)
 """
 _WANTED: Final = list(range(len(REQUIREMENTS)))
 _OK: Final = '{"ok":true}'
@@ -103,6 +109,14 @@ class AsyncpgBatches(Contestant):
             await self._start(number)
         await self._complete(number)
         return number
+
+    async def load(self, stored: Stored) -> None:
+        """Insert rows of the numbers from a billion on."""
+        await self.open()
+        payload = _encode(job(0).parameters).decode()
+        for first, status, count in ((FINISHED, 3, stored.finished), (UNMATCHED_FROM, 0, stored.unmatched)):
+            await self._pool.execute(_LOAD, first, status, count, payload, timeout=None)
+        await self.close()
 
     async def heartbeat(self, node: int, load: float) -> None:
         """Keep it for the next flush."""

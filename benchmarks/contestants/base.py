@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, Final, TypeVar
 
+import msgspec
 from sqlalchemy import make_url
 
 from benchmarks.jobs import Job, batches
@@ -28,6 +29,22 @@ CACHE: Final = "cache"
 _FILLERS: Final = 64
 
 
+class Stored(msgspec.Struct, frozen=True):
+    """What is in a database before anything is measured on it.
+
+    Attributes:
+        finished: tasks that were run to their end.
+        unmatched: pending tasks that no node can run.
+        nodes: registered ones.
+        active: pending tasks that nodes can run.
+    """
+
+    finished: int = 0
+    unmatched: int = 0
+    nodes: int = 0
+    active: int = 0
+
+
 class Contestant(ABC):
     """A way of keeping tasks, opened by one process on a database that nobody else uses.
 
@@ -44,6 +61,8 @@ class Contestant(ABC):
     """How it is set up, where that is not as it comes."""
     lacks: ClassVar[str]
     """What it does not do that the others do."""
+    flushes_itself: ClassVar[bool] = False
+    """Whether heartbeats become durable of themselves."""
     durable: ClassVar[bool] = True
     """Whether an acknowledged write survives a power cut as surely as with the others."""
 
@@ -93,9 +112,13 @@ class Contestant(ABC):
                 for first in range(0, len(batch), _FILLERS):
                     await asyncio.gather(*(self.submit(one) for one in batch[first : first + _FILLERS]))
 
-    async def load(self, finished: int, unmatched: int) -> None:
-        """Put a long history, or many pending tasks that no node can run, into the database."""
+    async def load(self, stored: Stored) -> None:
+        """Fill a new database as quickly as can be. Opens and closes it."""
         raise NotImplementedError
+
+    async def register(self, count: int) -> None:  # noqa: ARG002 - subclasses have a use for it
+        """Register nodes. There is nothing to do for those who know none."""
+        return
 
     async def heartbeat(self, node: int, load: float) -> None:
         """Take a node's heartbeat in."""

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Final
 
+from benchmarks.bulk import multiply
 from benchmarks.contestants.base import (
     CACHE,
     CYCLE,
@@ -14,9 +16,12 @@ from benchmarks.contestants.base import (
     SUBMIT,
     SUBMIT_MANY,
     Contestant,
+    Stored,
 )
-from benchmarks.jobs import OFFERED, Job
+from benchmarks.jobs import FINISHED, KINDS, OFFERED, UNMATCHED, UNMATCHED_FROM, Job, job
 from openclaw_store import Database, NodeInfo, StateManager, Task, TaskPriority
+
+_SLOTS: Final = 4
 
 
 def task_of(job: Job) -> Task:
@@ -48,27 +53,26 @@ class Library(Contestant):
     packages = ("openclaw-store", "sqlalchemy")
     settings = "as it comes"
     lacks = "-"
-
-    _slots = 4
+    flushes_itself = True
 
     async def open(self) -> None:
         """Open the store, and register a node for each caller."""
         self.database = Database(self.url, auto_upgrade=self.place == 0)
         self.manager = StateManager(self.database)
         await self.manager.initialize()
-        await self.register(self.callers, self._slots)
+        await self.register(self.callers)
 
     async def close(self) -> None:
         """Shut it down."""
         await self.manager.shutdown()
 
-    async def register(self, count: int, slots: int) -> None:
-        """Register nodes."""
+    async def register(self, count: int) -> None:
+        """Register nodes, or register them afresh."""
         names = [self.node_id(number) for number in range(count)]
         await asyncio.gather(
             *(
                 self.manager.add_node(
-                    NodeInfo(node_id=name, hostname=name, available_skills=OFFERED, max_concurrent_tasks=slots)
+                    NodeInfo(node_id=name, hostname=name, available_skills=OFFERED, max_concurrent_tasks=_SLOTS)
                 )
                 for name in names
             )
@@ -98,9 +102,32 @@ class Library(Contestant):
         await manager.complete_task(task.task_id, task.attempt, {"ok": True})
         return number_of(task.task_id)
 
-    async def load(self, finished: int, unmatched: int) -> None:
-        """Multiply tasks that it has stored, finished or left pending itself."""
-        raise NotImplementedError
+    async def load(self, stored: Stored) -> None:
+        """Store what is active through the front door, and multiply a few finished and a few unmatched tasks."""
+        await self.open()
+        await self.register(stored.nodes)
+        await self.fill(stored.active)
+        finished = await self._finish() if stored.finished else []
+        unmatched = await self._leave() if stored.unmatched else []
+        await self.close()
+        address = self.url.set(drivername=self.url.get_backend_name()).render_as_string(hide_password=False)
+        if finished:
+            await multiply(address, finished, stored.finished - len(finished))
+        if unmatched:
+            await multiply(address, unmatched, stored.unmatched - len(unmatched))
+
+    async def _finish(self) -> list[str]:
+        """Run a task of each kind to its end."""
+        await self.submit_many([job(FINISHED + kind) for kind in range(KINDS)])
+        while await self.cycle(0, started=False) is not None:
+            pass
+        return [task_id_of(FINISHED + kind) for kind in range(KINDS)]
+
+    async def _leave(self) -> list[str]:
+        """Submit a task of each priority that nobody can run."""
+        tasks = [task_of(job(UNMATCHED_FROM + kind)).replace(required_skills=UNMATCHED) for kind in range(KINDS)]
+        await self.manager.add_tasks(tasks)
+        return [task.task_id for task in tasks]
 
     async def heartbeat(self, node: int, load: float) -> None:
         """Take a heartbeat into memory; it is stored within a second."""

@@ -21,8 +21,9 @@ from benchmarks.contestants.base import (
     SUBMIT,
     SUBMIT_MANY,
     Contestant,
+    Stored,
 )
-from benchmarks.jobs import REQUIREMENTS, Job
+from benchmarks.jobs import FINISHED, REQUIREMENTS, UNMATCHED_FROM, Job, job
 
 _BATCH: Final = 1000
 _TABLES: Final = """
@@ -45,6 +46,12 @@ _CLAIM: Final = f"SELECT id, parameters FROM ({_BEST}) ORDER BY priority, id LIM
 _HOLD: Final = "UPDATE tasks SET status = ?, node = ?, attempt = attempt + 1, started_at = ? WHERE id = ?"
 _START: Final = "UPDATE tasks SET status = 2, started_at = ? WHERE id = ? AND status = 1"
 _COMPLETE: Final = "UPDATE tasks SET status = 3, result = ?, completed_at = ? WHERE id = ? AND status = 2"
+_LOAD: Final = f"""
+WITH RECURSIVE numbers (n) AS (SELECT 0 WHERE :count > 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :count)
+INSERT INTO tasks (id, name, status, requirement, priority, parameters, submitted_at)
+SELECT :first + n, 'benchmark', :status, CASE :status WHEN 0 THEN {len(REQUIREMENTS)} ELSE n % 4 END, n / 4 % 4,
+    :payload, n FROM numbers
+"""
 _BEAT: Final = "REPLACE INTO heartbeats VALUES (?, ?, ?)"
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -160,9 +167,16 @@ class SqliteThread(Contestant):
         await self._write("complete", [(_encode({"ok": True}), time.time(), number)])
         return number
 
-    async def load(self, finished: int, unmatched: int) -> None:
+    async def load(self, stored: Stored) -> None:
         """Insert rows of the numbers from a billion on."""
-        raise NotImplementedError
+        connection = connect(self.url.database or "")
+        connection.executescript(_TABLES)
+        connection.execute("BEGIN")
+        payload = _encode(job(0).parameters)
+        for first, status, count in ((FINISHED, 3, stored.finished), (UNMATCHED_FROM, 0, stored.unmatched)):
+            connection.execute(_LOAD, {"first": first, "status": status, "count": count, "payload": payload})
+        connection.execute("COMMIT")
+        connection.close()
 
     async def heartbeat(self, node: int, load: float) -> None:
         """Keep it for the next flush."""

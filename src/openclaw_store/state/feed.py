@@ -249,6 +249,7 @@ class Feed:
             self._wake()
         else:
             self._behind = True
+            self._lookout.proven()
             self._lookout.hint()
 
     async def _read_changes(self, revision: int) -> Sequence[Change]:

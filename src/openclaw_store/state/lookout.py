@@ -1,12 +1,14 @@
 """When to look at the database. Polling is the truth; hints make it sooner, and losing all of them costs a second."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from openclaw_store.engines import Engine, Hints
 
 _SHORTEST: Final = 0.02  # seconds: where changes arrive, and where asking whether there are any costs microseconds
+_TRUST: Final = 0.25  # seconds without a look, at most, while this process's own commits show that nothing else came
 _LONGEST: Final = 0.5  # between two polls of a database that has to be asked, when nothing happens
 _LONGEST_WITH_HINTS: Final = 1.0
 
@@ -21,6 +23,7 @@ class Lookout:
         self._clock = clock
         self._pause = _SHORTEST
         self._looked = clock()
+        self._looked_really = self._proven = -math.inf  # by the event loop's clock, which no test stops
         self._hinted = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -40,6 +43,10 @@ class Lookout:
         """Look as soon as possible."""
         self._hinted.set()
 
+    def proven(self) -> None:
+        """Note that this process has just made the very next commit: nobody else's has come before it."""
+        self._proven = asyncio.get_running_loop().time()
+
     def poke(self) -> None:
         """Tell other programs that there is something new."""
         for hints in self._hints:
@@ -47,14 +54,15 @@ class Lookout:
 
     async def wait(self) -> None:
         """Return when it is time to look."""
-        nap = _SHORTEST
+        nap, told = _SHORTEST, False
         while not self._hinted.is_set():
             try:
                 async with asyncio.timeout(nap):
                     await self._hinted.wait()
             except TimeoutError:
                 changed = self._engine.changed()
-                if changed or self._clock() - self._looked >= self._patience(changed):
+                told = told or bool(changed)
+                if (told and not self._is_proven()) or self._clock() - self._looked >= self._patience(changed):
                     return
                 # A database that cannot tell is asked later; one that can tell is asked whether it would.
                 nap = _SHORTEST if changed is False else self._pause
@@ -62,9 +70,19 @@ class Lookout:
     def looked(self, *, found: bool) -> None:
         """Note that the database was looked at, and whether there was something new."""
         self._looked = self._clock()
+        self._looked_really = asyncio.get_running_loop().time()
         self._hinted.clear()
         longest = _LONGEST_WITH_HINTS if any(hints.live for hints in self._hints) else _LONGEST
         self._pause = _SHORTEST if found else min(self._pause * 2, longest)
+
+    def _is_proven(self) -> bool:
+        """Return whether what the engine has told of can only be this process's own commits.
+
+        Where another's came between, the next own commit leaves a gap, which is noticed at once. A history that was
+        rewritten might not; so a look is taken now and then all the same. It saves a tenth of the time under load.
+        """
+        now = asyncio.get_running_loop().time()
+        return now - self._proven < _SHORTEST and now - self._looked_really < _TRUST
 
     def _patience(self, changed: bool | None) -> float:
         return self._interval if changed is False else min(self._pause, self._interval)

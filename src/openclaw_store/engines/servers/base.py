@@ -94,9 +94,9 @@ class ServerEngine(ABC):
     def code_of(self, error: BaseException) -> Failure:
         """Return what kind of trouble a driver's own error is."""
 
-    @abstractmethod
-    async def prepare(self, connection: AsyncConnection) -> None:
-        """Set up a transaction that writes: how long it waits for locks."""
+    async def prepare(self, connection: AsyncConnection) -> int:
+        """Set up a transaction that writes, such as how long it waits for locks, and return the server's time."""
+        return int(await connection.scalar(self.time))
 
     # Opening and closing
 
@@ -164,9 +164,9 @@ class ServerEngine(ABC):
         await see_through(self._set_up(session, await session.connection()))
 
     async def _set_up(self, session: AsyncSession, connection: AsyncConnection) -> None:
-        if session.bind is self.writer:
-            await self.prepare(connection)
-        session.info[_BEGAN] = self.clock() if self.clock else await connection.scalar(self.time)
+        writes = session.bind is self.writer
+        time = await self.prepare(connection) if writes else await connection.scalar(self.time)
+        session.info[_BEGAN] = self.clock() if self.clock else time
 
     async def now(self, session: AsyncSession) -> datetime:
         """Return the server's time at the beginning of the session's transaction, in UTC."""

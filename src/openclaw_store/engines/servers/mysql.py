@@ -102,9 +102,6 @@ class MysqlEngine(ServerEngine):
             name, shown, needed = _name(is_mariadb), _dotted(found), _dotted(oldest)
             raise ConfigurationError(f"{self.url}: {name} {shown} is too old; {needed} or newer is needed")
 
-    async def prepare(self, connection: AsyncConnection) -> None:
-        """Do nothing: a connection is set up when it is made."""
-
     # Statements
 
     def any_of(self, column: ColumnElement[Any], parameter: str) -> ColumnElement[bool]:

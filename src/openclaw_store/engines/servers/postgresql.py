@@ -125,9 +125,10 @@ class PostgresqlEngine(ServerEngine):
         if found < _OLDEST:
             raise ConfigurationError(f"{self.url}: PostgreSQL {found // 10_000} is too old; 14 or newer is needed")
 
-    async def prepare(self, connection: AsyncConnection) -> None:
-        """Bound the waiting for locks, for this transaction alone."""
-        await connection.execute(_SET_LOCK_TIMEOUT, {"timeout": f"{self._patience}ms"})
+    async def prepare(self, connection: AsyncConnection) -> int:
+        """Bound the waiting for locks, for this transaction alone, and return the time: in one round trip."""
+        time: int = await connection.scalar(_BEGIN_WRITING, {"timeout": f"{self._patience}ms"})
+        return time
 
     @property
     def _patience(self) -> int:
@@ -260,6 +261,7 @@ class PostgresqlEngine(ServerEngine):
 
 _TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 _NEVER_TOO_IDLE: Final = text("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
+_BEGIN_WRITING: Final = text(f"{PostgresqlEngine.time}, set_config('lock_timeout', :timeout, true)")
 _SET_LOCK_TIMEOUT: Final = text("SELECT set_config('lock_timeout', :timeout, true)")
 _NOT_VALID: Final = text(
     "SELECT 'constraint' AS kind, conname AS name, conrelid::regclass::text AS of_table FROM pg_constraint"

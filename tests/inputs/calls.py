@@ -92,6 +92,7 @@ _ON_NODES: Final = {
     "update_status": {"node_id": _NODE_ID, "status": _STATUS},
     "update_heartbeat": {"node_id": _NODE_ID, **_LOADS},
     "update_heartbeats": {"heartbeats": Argument([Heartbeat(node_id="n1")], hostile.NO_BEATS)},
+    "list_heartbeats": {"after": Argument("", hostile.NO_START), "limit": _LIMIT},
     "delete": {"node_id": _NODE_ID},
     "list_by_status": {"status": _STATUS, "limit": _LIMIT},
     "find_by_skill": {"skill": _ANY_ID},

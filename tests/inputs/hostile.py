@@ -57,6 +57,7 @@ _NO_NUMBER: Final = _one_of(None, True, False, "1", "", [], math.nan, math.inf, 
 _NO_LIST: Final = _one_of(7, None, 1.5, True, _HUGE, object(), _Loud())
 _STRANGER: Final = st.just("nobody")
 
+NO_START: Final = _NO_TEXT | _NO_UNICODE | _NUL | st.just("x" * 129)
 NO_NAME: Final = _NO_TEXT | _NO_UNICODE | _NUL | _one_of("", "x" * 129, "x" * 100_000)
 NO_IDENTIFIER: Final = NO_NAME | st.none()
 NO_KNOWN: Final = NO_IDENTIFIER | _STRANGER

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from openclaw_store.domain import checks
@@ -16,6 +15,7 @@ from openclaw_store.errors import (
     NodeNotFoundError,
     NodeUnavailableError,
 )
+from openclaw_store.repositories.heartbeats import LOADS, Heartbeat, HeartbeatTable
 from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, heartbeat_row, node_of, node_row
 from openclaw_store.repositories.scope import Scope
 from openclaw_store.repositories.tasks import LIST_LIMIT, TaskRepository
@@ -35,10 +35,6 @@ _UPDATE: Final = update(NODES).where(
 )
 _DELETE: Final = delete(NODES).where(*_THIS)
 _HEARD: Final = insert(HEARTBEATS)
-_LISTEN: Final = update(HEARTBEATS).where(
-    HEARTBEATS.c.cluster_id == bindparam("in_cluster"), HEARTBEATS.c.node_id == bindparam("of_node")
-)
-_BEAT: Final = _LISTEN.where(HEARTBEATS.c.seen_at < bindparam("unless_since"))
 
 _DESCRIPTION: Final = (
     "hostname",
@@ -53,32 +49,6 @@ _DESCRIPTION: Final = (
 )
 
 
-class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
-    """A node was heard of.
-
-    Attributes:
-        seen_at: when, in the database's time; None: now.
-        cpu_usage: percent, as are ``memory_usage`` and ``disk_usage``; None: as before.
-    """
-
-    node_id: str
-    seen_at: datetime | None = None
-    cpu_usage: float | None = None
-    memory_usage: float | None = None
-    disk_usage: float | None = None
-
-    def __post_init__(self) -> None:
-        checks.identifier(self.node_id, "node_id")
-        checks.moment(self.seen_at, "seen_at")
-        for field in LOADS:
-            value = getattr(self, field)
-            if value is not None:
-                checks.number(value, field, least=0, most=100)
-
-
-LOADS: Final = ("cpu_usage", "memory_usage", "disk_usage")
-
-
 class NodeRepository:
     """The nodes of one cluster, inside one unit of work.
 
@@ -88,6 +58,7 @@ class NodeRepository:
     def __init__(self, scope: Scope, tasks: TaskRepository) -> None:
         self._scope = scope
         self._tasks = tasks
+        self._heartbeats = HeartbeatTable(scope)
 
     async def create(self, node: NodeInfo) -> NodeInfo:
         """Store a node that was not known before. Raises DuplicateError when its id is taken."""
@@ -166,13 +137,20 @@ class NodeRepository:
         await self.update_heartbeats([beat])
         return await self.get(node_id)
 
-    async def update_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> None:
-        """Note many heartbeats at once. Unknown nodes are passed over, and so is older news than what is stored."""
+    async def update_heartbeats(self, heartbeats: Sequence[Heartbeat]) -> list[Heartbeat]:
+        """Note many heartbeats at once; return those that were news, by node, with all loads as they are stored.
+
+        Nodes that are not registered are passed over. So are heartbeats that are older than what is stored, and those
+        of another incarnation than the node's present one.
+        """
         for beat in checks.sequence(heartbeats, "heartbeats"):
             checks.instance(beat, "heartbeats", Heartbeat)
-        now = await self._scope.now()
-        for rows in _by_fields(heartbeats, now, self._scope.cluster_id):
-            await self._scope.execute(_BEAT, rows)
+        return await self._heartbeats.store(heartbeats)
+
+    async def list_heartbeats(self, after: str = "", limit: int = LIST_LIMIT) -> list[Heartbeat]:
+        """Return at most ``limit`` nodes' heartbeats as they are stored, by id, from the first id past ``after`` on."""
+        start = checks.text(after, "after", longest=checks.MAX_ID, empty=True)
+        return await self._heartbeats.page(start, checks.whole(limit, "limit", least=1))
 
     async def delete(self, node_id: str) -> NodeInfo:
         """Remove a node and return what it was; its tasks go back to the queue or to their end.
@@ -224,7 +202,8 @@ class NodeRepository:
         """
         wanted = checks.identifiers(node_ids, "node_ids")
         await self._lock(wanted)
-        stale = [node for node in await self.find_stale_nodes(timeout_seconds) if node.node_id in wanted]
+        asked = set(wanted)
+        stale = [node for node in await self.find_stale_nodes(timeout_seconds) if node.node_id in asked]
         return await self._lose([(node, node) for node in stale])
 
     async def _move(self, known: NodeInfo, described: NodeInfo, status: NodeStatus) -> NodeInfo:
@@ -288,11 +267,10 @@ class NodeRepository:
             return []
         now, fence = await self._scope.now(), await self._scope.fence()
         loads = [{field: getattr(node, field) for field in LOADS} for _, node in nodes]
-        rows = [
-            {"in_cluster": self._scope.cluster_id, "of_node": known.node_id, "seen_at": now, **load}
-            for (known, _), load in zip(nodes, loads, strict=True)
+        heard = [
+            Heartbeat(node_id=known.node_id, seen_at=now, **load) for (known, _), load in zip(nodes, loads, strict=True)
         ]
-        await self._scope.execute(_LISTEN, rows)
+        await self._heartbeats.put(heard)
         return await self._write_many(
             [
                 (
@@ -362,21 +340,3 @@ def _existing(node: NodeInfo | None, node_id: str) -> NodeInfo:
 
 def _described(known: NodeInfo, wanted: NodeInfo) -> NodeInfo:
     return altered(known, **{field: getattr(wanted, field) for field in _DESCRIPTION})
-
-
-def heartbeat_of(node: NodeInfo, seen_at: datetime | None = None) -> Heartbeat:
-    """Return the loads of a node as a heartbeat, of its own time unless another one is given."""
-    loads = {field: getattr(node, field) for field in LOADS}
-    return Heartbeat(node_id=node.node_id, seen_at=seen_at or node.last_heartbeat, **loads)
-
-
-def _by_fields(heartbeats: Sequence[Heartbeat], now: datetime, cluster_id: int) -> Iterable[list[dict[str, Any]]]:
-    """Group heartbeats by the loads that they bring: each group is one statement."""
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for beat in sorted(heartbeats, key=lambda beat: beat.node_id):
-        fields = tuple(field for field in LOADS if getattr(beat, field) is not None)
-        row = {field: getattr(beat, field) for field in fields}
-        seen = beat.seen_at or now
-        row |= {"in_cluster": cluster_id, "of_node": beat.node_id, "seen_at": seen, "unless_since": seen}
-        groups.setdefault(fields, []).append(row)
-    return groups.values()

@@ -17,7 +17,7 @@ from openclaw_store.domain.node import NodeInfo
 from openclaw_store.domain.trusted import altered
 from openclaw_store.errors import ClosedError, ResyncRequiredError, StoreError
 from openclaw_store.repositories import ClusterHead, Mirror
-from openclaw_store.repositories.nodes import LOADS, Heartbeat, heartbeat_of
+from openclaw_store.repositories.heartbeats import CHUNK, LOADS, Heartbeat
 from openclaw_store.state.lookout import Lookout
 from openclaw_store.state.reading import News, read_state
 from openclaw_store.state.recent import RecentChanges
@@ -197,10 +197,13 @@ class Feed:
             await self.poll()
 
     async def reload_heartbeats(self) -> None:
-        """Take in the heartbeats that other processes have stored."""
+        """Take in the heartbeats that other processes have stored, some at a time."""
+        after, more = "", True
         async with self._database.unit_of_work(read_only=True) as uow:
-            nodes = await uow.nodes.get_all_nodes()
-        await self.fold([heartbeat_of(node) for node in nodes])
+            while more:
+                page = await uow.nodes.list_heartbeats(after, CHUNK)
+                await self.fold(page)
+                after, more = page[-1].node_id if page else after, len(page) == CHUNK
 
     async def fold(self, heartbeats: Sequence[Heartbeat]) -> None:
         """Take the loads and the times of stored heartbeats into the snapshot; they are not history."""
@@ -246,10 +249,10 @@ class Feed:
         if self._state is not None and commit.revision == self._state.version + 1:
             self._state = self._state.apply(commit)
             self._recent.append(commit.changes)
+            self._lookout.proven()
             self._wake()
         else:
             self._behind = True
-            self._lookout.proven()
             self._lookout.hint()
 
     async def _read_changes(self, revision: int) -> Sequence[Change]:

@@ -14,7 +14,7 @@ from openclaw_store.domain.task import Task
 from openclaw_store.engines import Hints
 from openclaw_store.errors import ClosedError, NodeNotFoundError, VerificationError
 from openclaw_store.repositories import steps
-from openclaw_store.repositories.nodes import Heartbeat
+from openclaw_store.repositories.heartbeats import Heartbeat
 from openclaw_store.repositories.placement import Assignment, Claim
 from openclaw_store.state.committer import Committer, Operation
 from openclaw_store.state.feed import Feed

@@ -45,12 +45,9 @@ class Converter:
             (place, processor) for place, processor in enumerate(found) if processor is not None
         ]
 
-    def __call__(self, rows: Iterable[Row]) -> list[list[Any]]:
-        """Return the rows as the database takes them."""
-        converted = []
-        for given in rows:
-            row = list(given)
-            for place, processor in self._processors:
-                row[place] = processor(row[place])
-            converted.append(row)
-        return converted
+    def __call__(self, rows: Iterable[Row]) -> list[tuple[Any, ...]]:
+        """Return the rows as the database takes them. A column at a time, as that needs no loop of Python's own."""
+        columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
+        for place, processor in self._processors:
+            columns[place] = map(processor, columns[place])
+        return list(zip(*columns, strict=True))

@@ -17,7 +17,7 @@ class BulkStatement:
 
     async def run(self, connection: AsyncConnection, rows: Sequence[Row]) -> int:
         """Write the rows; return how many there were, or were found."""
-        result = await connection.exec_driver_sql(self._text, list(map(tuple, self._convert(rows))))
+        result = await connection.exec_driver_sql(self._text, self._convert(rows))
         return result.rowcount
 
 

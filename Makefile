@@ -3,18 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+MEASURING := $(VENV)/.measuring
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type docs bench clean
+.PHONY: help demo test lint type docs bench bench-quick clean
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	@$(BIN)/python -m pip install --quiet --editable '.[cli]' --group dev
 	@touch $(READY)
+
+$(MEASURING): $(READY)
+	@$(BIN)/python -m pip install --quiet --group bench
+	@touch $(MEASURING)
 
 demo: $(READY)  ## Watch a cluster lose nodes and its coordinator, and nothing else (URL=..., YES=1)
 	$(BIN)/openclaw-store demo $(if $(URL),--url $(URL)) $(if $(YES),--yes)
@@ -33,8 +38,11 @@ type: $(READY)  ## Check the types
 docs: $(READY)  ## Build the documents into docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs docs/_build/html
 
-bench: $(READY)  ## Measure the speed
-	$(BIN)/python -m benchmarks
+bench: $(MEASURING)  ## Measure the speed on every engine, and write docs/performance.md (ARGS=...)
+	$(BIN)/python -m benchmarks --output benchmarks/results --page docs/performance.md $(ARGS)
+
+bench-quick: $(MEASURING)  ## Measure a little of it, in less than three minutes (ARGS=...)
+	$(BIN)/python -m benchmarks --quick $(ARGS)
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache docs/_build

@@ -3,11 +3,15 @@
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from benchmarks.probe import Probe
+
+_PATIENCE: Final = 5
+"""How many times as long to wait for the first thing to be done: zero would say less than one in so many seconds."""
+_SLICE: Final = 0.05
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -65,7 +69,7 @@ class Meter:
     async def measure(self, work: Coroutine[Any, Any, Any], warm: float, seconds: float) -> Window:
         """Let ``work`` run for ``warm`` seconds, then measure for ``seconds``, or until there is nothing left to do.
 
-        What ran dry while warming up is measured from its start.
+        What ran dry while warming up is measured from its start, and what has done nothing is given more time.
         """
         probe = Probe()
         began = time.perf_counter()
@@ -76,6 +80,9 @@ class Meter:
             first, began = self.done, time.perf_counter()
         with probe:
             await asyncio.wait({running}, timeout=seconds)
+            deadline = time.perf_counter() + _PATIENCE * seconds
+            while self.done == first and not running.done() and time.perf_counter() < deadline:
+                await asyncio.wait({running}, timeout=_SLICE)
         ended = self.last if running.done() else time.perf_counter()
         amount = self.done - first
         self._over.set()

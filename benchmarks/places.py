@@ -64,6 +64,10 @@ class Places(ABC):
         """Return what decides about durability."""
 
     @abstractmethod
+    def folder(self) -> Path:
+        """Return where the data lies; on another machine perhaps."""
+
+    @abstractmethod
     def _make(self, name: str) -> str: ...
 
     @abstractmethod
@@ -86,8 +90,12 @@ class SqlitePlaces(Places):
         """Return the settings of this library; contestants tell theirs."""
         return {"journal_mode": "wal", "synchronous": "full"}
 
+    def folder(self) -> Path:
+        """Return the folder for temporary files, or the one that was named."""
+        return Path(os.environ.get("OPENCLAW_BENCH_FOLDER") or tempfile.gettempdir())
+
     def _make(self, name: str) -> str:
-        folder = Path(tempfile.mkdtemp(prefix=name, dir=os.environ.get("OPENCLAW_BENCH_FOLDER")))
+        folder = Path(tempfile.mkdtemp(prefix=name, dir=self.folder()))
         return f"sqlite:///{folder / 'cluster.db'}"
 
     def _copy(self, address: str, name: str) -> str:
@@ -111,6 +119,8 @@ class ServerPlaces(Places):
     driver: ClassVar[str]
     version: ClassVar[str]
     durability: ClassVar[tuple[str, ...]]
+    data: ClassVar[str]
+    """The setting that tells where the data lies."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,6 +139,10 @@ class ServerPlaces(Places):
     def settings(self) -> dict[str, str]:
         """Return what the server's operator has chosen."""
         return {name: self._ask(self._setting(name)) for name in self.durability}
+
+    def folder(self) -> Path:
+        """Return the server's folder."""
+        return Path(self._ask(self._setting(self.data)))
 
     @abstractmethod
     def _setting(self, name: str) -> str: ...
@@ -165,6 +179,7 @@ class PostgresPlaces(ServerPlaces):
     usual = "postgresql://postgres@127.0.0.1:5432/postgres"
     driver = "postgresql+psycopg"
     version = "SELECT 'PostgreSQL ' || current_setting('server_version')"
+    data = "data_directory"
     durability = ("fsync", "synchronous_commit", "shared_buffers", "max_wal_size")
 
     def _setting(self, name: str) -> str:
@@ -190,6 +205,7 @@ class MysqlPlaces(ServerPlaces):
     usual = "mysql://root@127.0.0.1:3306"
     driver = "mysql+asyncmy"
     version = "SELECT version()"
+    data = "datadir"
     durability = ("innodb_flush_log_at_trx_commit", "sync_binlog", "log_bin", "innodb_buffer_pool_size")
 
     def _setting(self, name: str) -> str:

@@ -80,7 +80,7 @@ def _cycle(callers: int, processes: int = 1, *, started: bool = False, quick: bo
     )
 
 
-def _history(name: str, title: str, stored: Stored, *, quick: bool = False) -> Cell:
+def _history(name: str, title: str, stored: Stored) -> Cell:
     return Cell(
         name=f"history-{name}",
         title=f"claim, start, complete, 64 coroutines, {title}",
@@ -89,7 +89,6 @@ def _history(name: str, title: str, stored: Stored, *, quick: bool = False) -> C
         needs=frozenset({CYCLE, HISTORY}),
         callers=64,
         stored=stored,
-        quick=quick,
     )
 
 
@@ -100,7 +99,6 @@ def _memory(
     unit: str,
     *,
     stored: Stored = ACTIVE,
-    quick: bool = False,
 ) -> Cell:
     """Return a cell of what this library alone has: a state in memory."""
     return Cell(
@@ -112,7 +110,6 @@ def _memory(
         unit=unit,
         less_is_better=True,
         stored=stored,
-        quick=quick,
     )
 
 
@@ -121,7 +118,7 @@ def _coroutines(count: int) -> str:
 
 
 _CELLS: Final = (
-    _submit(1, quick=True),
+    _submit(1),
     _submit(64),
     _submit(256, quick=True),
     Cell(
@@ -130,13 +127,12 @@ _CELLS: Final = (
         group="submit",
         measure=throughput.submit_many,
         needs=frozenset({SUBMIT_MANY}),
-        quick=True,
     ),
-    _cycle(1, quick=True),
+    _cycle(1),
     _cycle(64, quick=True),
     _cycle(1, started=True),
     _cycle(64, started=True),
-    _cycle(64, processes=2, quick=True),
+    _cycle(64, processes=2),
     _cycle(64, processes=4),
     _history("none", "an empty store", Stored()),
     _history("finished-100k", "100,000 finished tasks", Stored(finished=100_000)),
@@ -179,9 +175,8 @@ _CELLS: Final = (
         needs=frozenset({READ}),
         unit="us",
         less_is_better=True,
-        quick=True,
     ),
-    _memory("read-task", "`get_task` of an unfinished task, from memory", reading.task, "us", quick=True),
+    _memory("read-task", "`get_task` of an unfinished task, from memory", reading.task, "us"),
     _memory("read-state", "`get_state`, a snapshot", reading.snapshot, "us"),
     _memory("read-pending", "`get_pending_tasks`, the first 50", reading.pending, "us"),
     _memory("read-skilled", "the first 50 pending that need a skill", reading.skilled, "us"),

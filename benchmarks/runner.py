@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import msgspec
 from benchmarks.cells.base import Figure, Setting
 from benchmarks.contestants import find
 from benchmarks.contestants.base import Stored
+from benchmarks.outcome import Outcome
 from benchmarks.places import Places
 from benchmarks.plan import Cell
 
@@ -44,26 +44,6 @@ class Effort(msgspec.Struct, frozen=True):
     def count(self) -> int:
         """How many tasks to prepare."""
         return max(1, round((self.warm + self.seconds) * self.tasks_per_second))
-
-
-class Outcome(msgspec.Struct):
-    """What a contestant did in a cell, round by round; or why it did not."""
-
-    engine: str
-    cell: str
-    contestant: str
-    values: list[float] = []
-    beside: list[dict[str, float]] = []
-    failures: list[str] = []
-
-    @property
-    def median(self) -> float | None:
-        """The middle of what was measured, None when nothing was."""
-        return statistics.median(self.values) if self.values else None
-
-    def worst(self, name: str) -> float:
-        """Return the highest of what was noticed beside, 0 when nothing was."""
-        return max((one.get(name, 0.0) for one in self.beside), default=0.0)
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -23,6 +23,9 @@ NAMES: Final = {
     "plain ORM": "orm:PlainOrm",
 }
 """Where each one is, in the order of the tables."""
+OURS: Final = tuple(name for name in NAMES if name.startswith(LIBRARY))
+HAND_WRITTEN: Final = tuple(name for name in NAMES if name.startswith("by hand"))
+PEERS: Final = tuple(name for name in NAMES if name not in {*OURS, *HAND_WRITTEN})
 
 
 class MissingPeerError(Exception):

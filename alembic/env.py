@@ -18,13 +18,19 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, TypeDecorator
 from sqlalchemy.exc import NoSuchModuleError
 
-from openclaw_store.engines import make_engine
+from openclaw_store.engines import EngineOptions, make_engine
 from openclaw_store.errors import StoreError
 from openclaw_store.migration_steps import pass_over_what_is_done
 from openclaw_store.migrations import VERSION_TABLE
 from openclaw_store.models import Base
 
 _DEFAULT_URL: Final = "./data/cluster.db"
+# Everybody queues behind a change that waits for a table. Where a program runs the revisions, the engine sees to it.
+_WAITING: Final = {
+    "postgresql": "SET lock_timeout = '{seconds}s';",
+    "mysql": "SET lock_wait_timeout = {seconds};",
+    "mariadb": "SET lock_wait_timeout = {seconds};",
+}
 
 
 def _ours(name: str | None, kind: str, parents: object) -> bool:  # noqa: ARG001
@@ -76,6 +82,8 @@ def _print_sql() -> None:
         )
     except NoSuchModuleError as error:
         raise CommandError(f"there is no database of the name {dialect!r}") from error
+    if dialect in _WAITING:
+        context.static_output(_WAITING[dialect].format(seconds=round(EngineOptions().lock_timeout)))
     with context.begin_transaction():
         context.run_migrations()
 

@@ -8,7 +8,8 @@ what has to happen outside the transaction there are two steps more: ``op.create
 Only ``env.py`` imports this: it loads Alembic. It knows what databases can do with a schema; it must not know ours.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from alembic.ddl.base import AddColumn, DropColumn, RenameTable
@@ -16,7 +17,7 @@ from alembic.ddl.mysql import MySQLChangeColumn, MySQLImpl
 from alembic.migration import MigrationContext
 from alembic.operations import MigrateOperation, Operations
 from sqlalchemy import Connection, CursorResult, inspect, text
-from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.exc import NoSuchTableError, PendingRollbackError
 from sqlalchemy.schema import (
     AddConstraint,
     CreateIndex,
@@ -178,7 +179,7 @@ def _create_index(operations: Operations, step: CreateIndexConcurrently) -> None
     if not _is_postgresql(context):
         operations.create_index(step.name, step.table, step.columns, **options)
         return
-    with context.autocommit_block():
+    with _outside_the_transaction(context):
         if context.as_sql or _is_invalid(operations.get_bind(), step.name):
             _drop(operations, step)
         operations.create_index(
@@ -192,8 +193,19 @@ def _drop_index(operations: Operations, step: DropIndexConcurrently) -> None:
     if not _is_postgresql(context):
         operations.drop_index(step.name, step.table)
         return
-    with context.autocommit_block():
+    with _outside_the_transaction(context):
         _drop(operations, step)
+
+
+@contextmanager
+def _outside_the_transaction(context: MigrationContext) -> Iterator[None]:
+    try:
+        with context.autocommit_block():
+            yield
+    except PendingRollbackError as error:
+        # The connection broke, and Alembic stumbles over that on its way back into the transaction.
+        origin = error.__context__ or error
+        raise origin from origin.__cause__
 
 
 def _drop(operations: Operations, step: CreateIndexConcurrently | DropIndexConcurrently) -> None:

@@ -1,5 +1,7 @@
 """The revisions make exactly the schema that the models describe, and lose no row on the way."""
 
+import ast
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,15 @@ def test_there_is_one_line_of_revisions_from_base_to_head() -> None:
 def test_no_revision_leans_on_code_that_goes_on_changing() -> None:
     for revision in (CHECKOUT / "alembic" / "versions").glob("*.py"):
         assert "openclaw_store" not in revision.read_text()
+
+
+def test_a_revision_that_leaves_the_transaction_takes_no_other_step() -> None:
+    """What goes before would stay when it fails, and would be in the way when it is run again."""
+    for revision in (CHECKOUT / "alembic" / "versions").glob("*.py"):
+        for function in ast.walk(ast.parse(revision.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                steps = re.findall(r"\bop\.(?!f\()\w+", ast.unparse(function))
+                assert len(steps) <= 1 or not any(step.endswith("_concurrently") for step in steps), revision
 
 
 async def test_there_and_back_and_there_again_gives_the_same_schema(engine: Engine, path: Path) -> None:

@@ -7,7 +7,18 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
-from engines.servers.support import BOTH, IMPATIENT, beside, error_of, fill, opened, product, somebody_waits
+from engines.servers.support import (
+    ALL,
+    BOTH,
+    IMPATIENT,
+    POSTGRESQL,
+    beside,
+    error_of,
+    fill,
+    opened,
+    product,
+    somebody_waits,
+)
 from engines.support import run_python
 from openclaw_store import BusyError, Database, migrations
 from openclaw_store.engines import Engine
@@ -76,6 +87,32 @@ async def test_who_changes_the_schema_is_alone(engine: Engine, address: str) -> 
             assert not waiting.done()
         assert await waiting == "mine"
         assert await impatient.migrate(lambda _: "free") == "free"
+
+
+@ALL
+async def test_a_change_of_the_schema_waits_for_a_table_no_longer_than_others_should(
+    engine: Engine, address: str
+) -> None:
+    async with opened(address, IMPATIENT) as impatient:
+        async with engine.reader.connect() as reading:
+            await reading.execute(text("SELECT * FROM changes"))
+            refused = await error_of(migrations.downgrade(impatient, "base"))
+            assert isinstance(refused, BusyError)
+            assert "end long transactions" in str(refused)
+            assert await tables(engine) == TABLE_NAMES
+        await migrations.downgrade(impatient, "base")
+        assert await tables(engine) == {VERSION_TABLE}
+
+
+@POSTGRESQL
+async def test_every_transaction_of_a_change_of_the_schema_waits_so_long(address: str) -> None:
+    def patience(connection: Connection) -> list[str | None]:
+        first = connection.scalar(text("SHOW lock_timeout"))
+        connection.commit()
+        return [first, connection.scalar(text("SHOW lock_timeout"))]
+
+    async with opened(address, IMPATIENT) as impatient:
+        assert await impatient.migrate(patience) == ["1s", "1s"]
 
 
 @BOTH

@@ -188,15 +188,17 @@ class PostgresqlEngine(ServerEngine):
     async def _take_turn(self, locker: AsyncConnection) -> None:
         """Take the lock of whoever changes the schema for a transaction, as PgBouncer leaves that on one connection.
 
-        Who waited within a statement would hold a snapshot, for which an index that is made concurrently waits.
+        An index that is made concurrently waits for every snapshot. So nobody waits for the lock within a statement,
+        and a statement that reads is followed by one that does not: the server keeps its snapshot until then.
         """
         await locker.execution_options(isolation_level="READ COMMITTED")
-        await locker.execute(_NEVER_TOO_IDLE)
         deadline = time.monotonic() + self._options.lock_timeout
         while not await locker.scalar(_TRY_LOCK, {"key": _MIGRATING}):
+            await locker.rollback()
             if time.monotonic() >= deadline:
                 raise BusyError(f"{self.url}: {SCHEMA_IN_CHANGE}")
             await asyncio.sleep(_PAUSE)
+        await locker.execute(_NEVER_TOO_IDLE)
 
     def _bound_waiting(self, connection: Connection) -> None:
         connection.execute(_SET_LOCK_TIMEOUT, {"timeout": f"{self._patience}ms"})
@@ -260,7 +262,7 @@ class PostgresqlEngine(ServerEngine):
 
 
 _TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
-_NEVER_TOO_IDLE: Final = text("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
+_NEVER_TOO_IDLE: Final = text("SET LOCAL idle_in_transaction_session_timeout = 0")
 _BEGIN_WRITING: Final = text(f"{PostgresqlEngine.time}, set_config('lock_timeout', :timeout, true)")
 _SET_LOCK_TIMEOUT: Final = text("SELECT set_config('lock_timeout', :timeout, true)")
 _NOT_VALID: Final = text(

@@ -1,6 +1,7 @@
 """${message[:1].upper() + message[1:]}.
 
 Refer to no model here: a revision says what the schema was on its day, and models go on changing.
+docs/dev/migrations.md says what makes it fit to be killed and run again.
 """
 
 import sqlalchemy as sa

@@ -113,8 +113,9 @@ async def upgrade(engine: Engine, revision: str = "head") -> None:
     """Bring the database's schema up to ``revision``, in one transaction where the database can.
 
     A database that is at the newest revision already is only read; one that is past ``revision`` stays as it is. Of
-    several processes that upgrade at once, one does the work and the others wait for it. When it fails or is
-    cancelled, SQLite and PostgreSQL keep the schema that they had.
+    several processes that upgrade at once, one does the work and the others wait for it. When it fails, is cancelled
+    or is killed, SQLite and PostgreSQL keep the schema that they had (PostgreSQL: or that of a revision on the way,
+    before one that makes an index concurrently); MySQL keeps what was done. Called again it goes on from there.
 
     Args:
         engine: the database, opened.
@@ -123,6 +124,7 @@ async def upgrade(engine: Engine, revision: str = "head") -> None:
     Raises:
         ConfigurationError: there is no such revision.
         SchemaVersionError: the schema was made by a newer version of the library.
+        BusyError: others went on using the tables, or changing the schema, for ``lock_timeout`` seconds.
         DatabaseError: the database refused or failed; the subclass says why.
     """
     head = expected_revision()
@@ -137,7 +139,8 @@ async def downgrade(engine: Engine, revision: str) -> None:
 
     Tables and columns that the older schema lacks are dropped, with what is in them. Make a backup first.
 
-    When it fails or is cancelled, SQLite and PostgreSQL keep the schema that they had.
+    When it fails, is cancelled or is killed, the same holds as for ``upgrade``. MySQL then still names the revision
+    that it started from, although a part of that schema is gone: call it again before anything else.
 
     Args:
         engine: the database, opened.
@@ -146,6 +149,7 @@ async def downgrade(engine: Engine, revision: str) -> None:
     Raises:
         ConfigurationError: there is no such revision, or it is a later one.
         SchemaVersionError: the schema was made by a newer version of the library.
+        BusyError: others went on using the tables, or changing the schema, for ``lock_timeout`` seconds.
         DatabaseError: the database refused or failed; the subclass says why.
     """
     await _move(engine, "downgrade", revision)

@@ -118,6 +118,19 @@ async def test_a_connection_that_breaks_meanwhile_is_told_as_such(engine: Engine
 
 
 @POSTGRESQL
+async def test_cancelled_meanwhile_it_is_in_nobodys_way(engine: Engine, release: Callable[..., None]) -> None:
+    release("0099", FORTH, BACK)
+    async with writing(engine) as session:
+        await session.execute(text("DELETE FROM nodes"))
+        upgrading = asyncio.create_task(migrations.upgrade(engine))
+        await somebody_waits(engine)  # the index, for our transaction
+        upgrading.cancel()
+        assert isinstance(await error_of(upgrading), asyncio.CancelledError)
+    await migrations.upgrade(engine)
+    assert str(await index(engine)).endswith("t")
+
+
+@POSTGRESQL
 async def test_a_valid_index_is_left_alone(engine: Engine, release: Callable[..., None]) -> None:
     release("0099", FORTH, BACK)
     async with beside(engine) as connection:

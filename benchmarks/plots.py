@@ -12,6 +12,7 @@ from benchmarks.report import Report
 
 _HISTORY: Final = ("history-none", "history-finished-100k", "history-finished-1m", "history-unmatched-1m")
 _LABELS: Final = ("empty", "100,000\nfinished", "1,000,000\nfinished", "1,000,000\nunmatched")
+_CALLERS: Final = (1, 64, 256)
 _SETTINGS: Final = {"svg.hashsalt": "openclaw_store", "font.size": 9, "legend.fontsize": 8}
 """With a fixed salt, and without a date, equal figures make equal files."""
 
@@ -40,9 +41,10 @@ def _save(path: Path, product: str, paint: Paint, outcomes: Sequence[Outcome]) -
     """Return whether there was anything to draw."""
     from matplotlib import pyplot as plt  # noqa: PLC0415 - as above
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
     if drawn := paint(left, right, outcomes):
         figure.suptitle(product)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
         figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
     return drawn
@@ -61,9 +63,9 @@ def _paint_lines(axes: Any, title: str, lines: dict[str, dict[int, float]]) -> b
         callers = sorted(points)
         axes.plot(callers, [points[one] for one in callers], marker="o", label=name, linewidth=_width(name))
     axes.set(title=title, xlabel="coroutines", ylabel="tasks a second", xscale="log", yscale="log")
+    axes.set_xticks(_CALLERS, [str(one) for one in _CALLERS])
+    axes.minorticks_off()
     axes.grid(visible=True, alpha=0.3)
-    if lines:
-        axes.legend()
     return bool(lines)
 
 
@@ -84,12 +86,13 @@ def _paint_history(left: Any, right: Any, outcomes: Sequence[Outcome]) -> bool:
         if costs[0]:
             shares = [(costs[place] or 0) / costs[0] for place in known]
             right.plot(known, shares, marker="o", label=name, linewidth=_width(name))
-    for axes, title in ((left, "microseconds a task"), (right, "times an empty store")):
-        axes.set(title=f"claim, start, complete, 64 coroutines: {title}", ylim=(0, None))
+    for axes, title in (
+        (left, "claim, start, complete: microseconds a task"),
+        (right, "in proportion to an empty store"),
+    ):
+        axes.set(title=title, ylim=(0, None))
         axes.set_xticks(range(len(_LABELS)), _LABELS)
         axes.grid(visible=True, alpha=0.3)
-    if lines:
-        left.legend()
     return bool(lines)
 
 

@@ -14,8 +14,8 @@ from openclaw_store import NodeStatus
 _STORED: Final = 10_000
 _STEP: Final = 997
 """Coprime to the number of tasks, so that reads jump about."""
-_HANDFUL: Final = 100
-"""Reads between two looks at the clock; other coroutines get their turn then."""
+_TURN: Final = 0.002
+"""Seconds of reading between two looks at the clock, after which other coroutines get their turn."""
 
 
 async def stored(setting: Setting) -> Figure:
@@ -87,13 +87,16 @@ async def _microseconds(read: Callable[[int], Awaitable[Any]], setting: Setting)
 
 
 async def _read_for(seconds: float, read: Callable[[int], Awaitable[Any]]) -> tuple[int, float]:
-    count = 0
+    count, handful = 0, 1
     spent = 0.0
     while spent < seconds:
         began = time.perf_counter()
-        for turn in range(count, count + _HANDFUL):
+        for turn in range(count, count + handful):
             await read(turn)
-        spent += time.perf_counter() - began
-        count += _HANDFUL
+        took = time.perf_counter() - began
+        spent += took
+        count += handful
+        if took < _TURN / 2:
+            handful *= 2
         await asyncio.sleep(0)
     return count, spent

@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from behaviour.test_tasks import node, task
-from openclaw_store import Change, Database, StateManager
+from openclaw_store import Change, ClusterState, Database, StateManager, UnitOfWork
+from openclaw_store.domain.change import Kind, Op
+from openclaw_store.domain.checks import moment_of
 from openclaw_store.errors import ClosedError, ResyncRequiredError, ValidationError
-from openclaw_store.state import recent
+from openclaw_store.repositories import ClusterHead
+from openclaw_store.state import feed, reading, recent
 from openclaw_store.state.recent import RecentChanges
 from openclaw_store.state.watch import Watch
 
@@ -104,6 +108,46 @@ async def test_a_slow_observer_reads_the_history_and_misses_nothing(
         assert (await take(quick, 14))[-1].entity_id == "z0b"
 
 
+async def test_a_slow_observer_is_told_of_a_hole_in_the_history(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "_KEPT", 1)
+    async with StateManager(Database(address)) as manager:
+        first, last = manager.watch(), manager.watch(since=0)
+        await write(manager, "x", 4)
+        last.revision = 3
+        async with manager._database.engine.writer.begin() as connection:
+            await connection.execute(text("DELETE FROM changes WHERE revision IN (2, 4)"))
+        for watch in (first, last):
+            with pytest.raises(ResyncRequiredError):
+                await take(watch, 3)
+
+
+async def test_a_coordinator_that_was_away_for_long_reads_the_state_and_its_observers_the_history(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_LEAST", 10)
+    loads: list[int] = []
+
+    async def load(uow: UnitOfWork, head: ClusterHead, quantum_us: int) -> ClusterState:
+        loads.append(head.revision)
+        return await reading.read_state(uow, head, quantum_us)
+
+    async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
+        monkeypatch.setattr(feed, "read_state", load)
+        assert two._following._task is not None
+        two._following._task.cancel()  # it is away
+        watch = two.watch()
+        await write(one, "x", 5)
+        await two.refresh_from_database()
+        assert loads == []  # ten changes are followed
+        await write(one, "y", 10)
+        await two.refresh_from_database()
+        assert loads == [15]
+        await write(one, "z", 1)
+        await two.refresh_from_database()
+        assert await take(watch, 32) == await everything(one._database)
+        await two.verify()
+
+
 async def test_an_observer_behind_the_compacted_history_is_told_to_resync(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,9 +220,6 @@ def test_recent_changes_give_whole_revisions(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def changes_of(revision: int, count: int) -> list[Change]:
-    from openclaw_store.domain.change import Kind, Op
-    from openclaw_store.domain.checks import moment_of
-
     return [
         Change(revision, seq, moment_of(0), Kind.TASK, "t", Op.UPDATED, "pending", "pending", None, 0)
         for seq in range(count)

@@ -19,12 +19,11 @@ from openclaw_store.errors import ClosedError, ResyncRequiredError, StoreError
 from openclaw_store.repositories import ClusterHead, Mirror
 from openclaw_store.repositories.heartbeats import CHUNK, LOADS, Heartbeat
 from openclaw_store.state.lookout import Lookout
-from openclaw_store.state.reading import News, read_state
+from openclaw_store.state.reading import News, read_state, require_dense
 from openclaw_store.state.recent import RecentChanges
 from openclaw_store.state.shared import Shared
 from openclaw_store.unit_of_work import UnitOfWork
 
-_AGAIN: Final = 0.02  # seconds before a poll that failed is repeated, when nothing else asks for one
 _FOLD: Final = 500  # heartbeats taken in without giving the event loop to others: some milliseconds
 _log = structlog.get_logger("openclaw_store")
 
@@ -48,7 +47,7 @@ class Feed:
         self.generation = 0
         """Rises when the snapshot was read afresh, because the history did not lead on from it."""
         self._task: asyncio.Task[None] | None = None
-        self._unfollow = database.follow(self._offer), database.reflect(self._mirror)
+        self._unfollow = [database.follow(self._offer), database.reflect(self._mirror)]
 
     @property
     def state(self) -> ClusterState:
@@ -68,9 +67,9 @@ class Feed:
         self._task = asyncio.ensure_future(self._follow())
 
     async def stop(self) -> None:
-        """Stop following, and tell everyone who waits."""
-        for end in self._unfollow:
-            end()
+        """Stop following, and tell everyone who waits. May be called twice."""
+        while self._unfollow:
+            self._unfollow.pop()()
         self._stopped = True
         self._wake()
         if self._task is not None:
@@ -188,12 +187,13 @@ class Feed:
                 head = await uow.changes.head()
                 if not await self._is_rewritten(uow, head, start):
                     try:
-                        followed = (await News.read(uow, head, start)).applied_to(start)
+                        news = await News.read(uow, head, start)
                     except ResyncRequiredError as error:
                         return [str(error)]
-                    stored = await read_state(uow, head, start.quantum_us)
-                    # Both are immutable: another thread may compare them while the event loop goes on.
-                    return await asyncio.to_thread(list, followed.differences(stored)) + await uow.changes.audit()
+                    if news is not None:
+                        followed, stored = news.applied_to(start), await read_state(uow, head, start.quantum_us)
+                        # Both are immutable: another thread may compare them while the event loop goes on.
+                        return await asyncio.to_thread(list, followed.differences(stored)) + await uow.changes.audit()
             await self.poll()
 
     async def reload_heartbeats(self) -> None:
@@ -215,14 +215,20 @@ class Feed:
         return not await _has(uow, head, Place(self._epoch, start.version, start.token))
 
     async def _resync(self, uow: UnitOfWork, head: ClusterHead) -> None:
+        """Read the state afresh, and tell those who watch that the history does not lead on."""
+        before = self._state
+        await self._reload(uow, head)
+        if before is not None:
+            self.generation += 1
+            _log.warning("state_resynced", from_revision=before.version, to_revision=head.revision)
+
+    async def _reload(self, uow: UnitOfWork, head: ClusterHead) -> None:
+        """Read the state afresh. Those who watch read from the history what came before."""
         before, state = self._state, await read_state(uow, head, self._database.policy.quantum_us)
         # A commit that was handed over meanwhile is not in it: its revision is found missing by the next poll.
         self._behind = self._state is not before
         self._state, self._epoch, self._own = state, head.epoch, head.revision
         self._recent = RecentChanges(head.revision)
-        if before is not None:
-            self.generation += 1
-            _log.warning("state_resynced", from_revision=before.version, to_revision=head.revision)
         self._wake()
 
     async def _catch_up(self, uow: UnitOfWork, head: ClusterHead, start: ClusterState) -> None:
@@ -231,6 +237,9 @@ class Feed:
         except ResyncRequiredError as error:
             _log.error("history_broken", reason=str(error))
             await self._resync(uow, head)
+            return
+        if news is None:
+            await self._reload(uow, head)
             return
         if self.state is not start:
             # Commits of this process were handed over meanwhile, or heartbeats taken in.
@@ -259,8 +268,9 @@ class Feed:
         start = self.state
         async with self._database.unit_of_work(read_only=True) as uow:
             if not await self._is_rewritten(uow, await uow.changes.head(), start):
-                found = await uow.changes.since(revision)
-                return [change for change in found if change.revision <= start.version]
+                found = [one for one in await uow.changes.since(revision) if one.revision <= start.version]
+                require_dense(found, revision, found[-1].revision if found else start.version)
+                return found
         await self.poll()
         return ()
 
@@ -279,18 +289,23 @@ class Feed:
         while True:
             await self._lookout.wait()
             before = self.state.version
-            try:
-                await self.poll()
-            except StoreError as error:
-                _log.warning("state_poll_failed", code=error.code)
-                self._behind = True
-            except Exception:  # noqa: BLE001 - logged; the snapshot must not silently stand still
-                _log.exception("state_poll_broken")
-                self._behind = True
+            failed = not await self._try_to_poll()
             self._lookout.looked(found=self.state.version != before)
-            if self._behind:
-                await asyncio.sleep(_AGAIN)
+            rest = self._lookout.rest(failed=failed)
+            if failed or self._behind:
+                await asyncio.sleep(rest)
                 self._lookout.hint()
+
+    async def _try_to_poll(self) -> bool:
+        try:
+            await self.poll()
+        except StoreError as error:
+            _log.warning("state_poll_failed", code=error.code)
+        except Exception:  # noqa: BLE001 - logged; the snapshot must not silently stand still
+            _log.exception("state_poll_broken")
+        else:
+            return True
+        return False
 
 
 async def _has(uow: UnitOfWork, head: ClusterHead, place: Place) -> bool:

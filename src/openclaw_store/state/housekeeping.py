@@ -46,11 +46,14 @@ class Housekeeping:
         self.loops = [asyncio.ensure_future(loop) for loop in loops]
 
     async def stop(self) -> None:
-        """Stop, store the heartbeats that were accepted, and let another one lead, if that can be done."""
+        """Stop, and wait until nothing is under way any more. May be called twice."""
         for loop in self.loops:
             loop.cancel()
         if self.loops:
             await asyncio.wait(self.loops)
+
+    async def leave(self) -> None:
+        """Store the heartbeats that were accepted, and let another one lead, if that can be done."""
         await self._guarded(self._liveness.leave)
         await self._guarded(self._resign)
 

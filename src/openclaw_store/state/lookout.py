@@ -11,6 +11,7 @@ _SHORTEST: Final = 0.02  # seconds: where changes arrive, and where asking wheth
 _TRUST: Final = 0.25  # seconds without a look, at most, while this process's own commits show that nothing else came
 _LONGEST: Final = 0.5  # between two polls of a database that has to be asked, when nothing happens
 _LONGEST_WITH_HINTS: Final = 1.0
+_LONGEST_REST: Final = 1.0  # before a look that has failed again and again is repeated
 
 
 class Lookout:
@@ -22,6 +23,7 @@ class Lookout:
         self._interval = interval
         self._clock = clock
         self._pause = _SHORTEST
+        self._rest = _SHORTEST
         self._looked = clock()
         self._looked_really = self._proven = -math.inf  # by the event loop's clock, which no test stops
         self._hinted = asyncio.Event()
@@ -53,7 +55,11 @@ class Lookout:
             hints.poke()
 
     async def wait(self) -> None:
-        """Return when it is time to look."""
+        """Return when it is time to look. Hints until then are over with it; one that comes during the look is not."""
+        await self._wait()
+        self._hinted.clear()
+
+    async def _wait(self) -> None:
         nap, told = _SHORTEST, False
         while not self._hinted.is_set():
             try:
@@ -71,7 +77,6 @@ class Lookout:
         """Note that the database was looked at, and whether there was something new."""
         self._looked = self._clock()
         self._looked_really = asyncio.get_running_loop().time()
-        self._hinted.clear()
         longest = _LONGEST_WITH_HINTS if any(hints.live for hints in self._hints) else _LONGEST
         self._pause = _SHORTEST if found else min(self._pause * 2, longest)
 
@@ -83,6 +88,15 @@ class Lookout:
         """
         now = asyncio.get_running_loop().time()
         return now - self._proven < _SHORTEST and now - self._looked_really < _TRUST
+
+    def rest(self, *, failed: bool) -> float:
+        """Return for how many seconds to leave the database alone before it is looked at once more.
+
+        After each look in a row that has failed it is twice as long.
+        """
+        rest = self._rest if failed else _SHORTEST
+        self._rest = min(2 * rest, _LONGEST_REST) if failed else _SHORTEST
+        return rest
 
     def _patience(self, changed: bool | None) -> float:
         return self._interval if changed is False else min(self._pause, self._interval)

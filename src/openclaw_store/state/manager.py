@@ -1,5 +1,6 @@
 """The face of the store for a coordinator: reads from memory, writes through the committer."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -12,6 +13,7 @@ from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.domain.node import NodeInfo, NodeStatus
 from openclaw_store.domain.task import Task
 from openclaw_store.engines import Hints
+from openclaw_store.engines.cancelling import see_through
 from openclaw_store.errors import ClosedError, NodeNotFoundError, VerificationError
 from openclaw_store.repositories import steps
 from openclaw_store.repositories.heartbeats import Heartbeat
@@ -59,6 +61,7 @@ class StateManager:
         self._committer: Committer | None = None
         self._liveness: Liveness | None = None
         self._house: Housekeeping | None = None
+        self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -70,16 +73,18 @@ class StateManager:
         await self.shutdown()
 
     async def initialize(self) -> None:
-        """Open the database and load the state. May be called twice."""
-        if self._feed is not None:
-            return
+        """Open the database and load the state. May be called twice. When cancelled, nothing stays open."""
+        async with self._turn:
+            if self._feed is None:
+                await self._open()
+
+    async def _open(self) -> None:
         await self._database.initialize()
         feed = Feed(self._database, self._new_lookout(), self._clock)
         try:
             await feed.start()
         except BaseException:
-            await feed.stop()
-            await self._database.close()
+            await see_through(self._give_up(feed))
             raise
         committer = Committer(self._database, feed.settle)
         self._feed, self._committer = feed, committer
@@ -87,16 +92,33 @@ class StateManager:
         self._house = Housekeeping(self._database, self._liveness, committer.run, self._interval_of_house)
         self._house.start()
 
+    async def _give_up(self, feed: Feed) -> None:
+        await feed.stop()
+        await self._database.close()
+
     async def shutdown(self) -> None:
-        """Finish what was accepted, stop, and close the database. May be called twice."""
-        feed, committer, house = self._feed, self._committer, self._house
-        if feed is None or committer is None or house is None:
-            return
+        """Finish what was accepted, stop, and close the database. May be called twice.
+
+        When cancelled, it is closed all the same, before the cancellation is passed on: writes that were accepted are
+        carried out, but heartbeats may not be stored.
+        """
+        async with self._turn:
+            if self._feed is not None and self._committer is not None and self._house is not None:
+                await self._close(self._feed, self._committer, self._house)
+
+    async def _close(self, feed: Feed, committer: Committer, house: Housekeeping) -> None:
+        try:
+            await house.stop()
+            await house.leave()
+        finally:
+            # A connection that is in use when the database is closed would stay open.
+            await see_through(self._end(feed, committer, house))
+
+    async def _end(self, feed: Feed, committer: Committer, house: Housekeeping) -> None:
         await house.stop()
         await committer.close()
         self._feed = self._committer = self._liveness = self._house = None
-        await feed.stop()
-        await self._database.close()
+        await self._give_up(feed)
 
     @property
     def is_initialized(self) -> bool:

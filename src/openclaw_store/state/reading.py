@@ -1,7 +1,7 @@
 """How a snapshot is read: whole from the tables, or what followed from the history."""
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
@@ -12,6 +12,8 @@ from openclaw_store.errors import ResyncRequiredError
 from openclaw_store.repositories import ClusterHead
 from openclaw_store.repositories.changes import entities
 from openclaw_store.unit_of_work import UnitOfWork
+
+_LEAST: Final = 10_000  # changes that are followed one by one in any case
 
 
 async def read_state(uow: UnitOfWork, head: ClusterHead, quantum_us: int) -> ClusterState:
@@ -41,12 +43,18 @@ class News(msgspec.Struct, frozen=True):
     nodes: Mapping[str, NodeInfo]
 
     @classmethod
-    async def read(cls, uow: UnitOfWork, head: ClusterHead, start: ClusterState) -> Self:
-        """Return what followed ``start``. Raises ResyncRequiredError when the history has a hole there."""
+    async def read(cls, uow: UnitOfWork, head: ClusterHead, start: ClusterState) -> Self | None:
+        """Return what followed ``start``; None: so much that the whole state is read sooner, and in less memory.
+
+        Raises ResyncRequiredError when the history has a hole there.
+        """
         changes: list[Change] = []
+        most = max(_LEAST, len(start.tasks) + len(start.nodes))
         while page := await uow.changes.since(changes[-1].revision if changes else start.version):
             changes += page
-        _require_dense(changes, start.version, head.revision)
+            if len(changes) > most:
+                return None
+        require_dense(changes, start.version, head.revision)
         task_ids, node_ids = entities(changes, Kind.TASK), entities(changes, Kind.NODE)
         tasks = await uow.tasks.get_many(task_ids)
         nodes = await uow.nodes.get_many(one.node_id for one in changes if one.node_id is not None)
@@ -66,9 +74,11 @@ class News(msgspec.Struct, frozen=True):
         return start.apply(self.commit).with_nodes(self.nodes)
 
 
-def _require_dense(changes: Sequence[Change], after: int, until: int) -> None:
-    found = dict.fromkeys(change.revision for change in changes)
-    if list(found) != list(range(after + 1, until + 1)):
+def require_dense(changes: Sequence[Change], after: int, until: int) -> None:
+    """Raise ResyncRequiredError when a revision is missing among changes, which are in order."""
+    found = {change.revision for change in changes}
+    ends = (changes[0].revision, changes[-1].revision) if changes else (after + 1, after)
+    if len(found) != until - after or ends != (after + 1, until):
         raise ResyncRequiredError(
             f"history: revisions {after + 1} to {until} should be there, {len(found)} are; somebody has edited it"
         )

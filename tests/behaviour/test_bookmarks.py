@@ -8,6 +8,7 @@ import pytest
 from behaviour.test_rewinds import copies, take_over
 from behaviour.test_tasks import task
 from behaviour.test_watch import take
+from following import put_to_sleep
 from openclaw_store import Database, ResyncRequiredError, StateManager, ValidationError
 from openclaw_store.domain.change import Bookmark, Place
 
@@ -128,8 +129,7 @@ async def test_a_bookmark_of_another_cluster_is_told(address: str) -> None:
 
 async def test_a_bookmark_of_a_program_that_is_ahead_is_good(address: str, tmp_path: Path) -> None:
     async with StateManager(Database(address)) as behind, Database(address) as database:
-        assert behind._following._task is not None
-        behind._following._task.cancel()  # nothing polls by itself now
+        put_to_sleep(behind)
         await add(database, "a")
         ahead = behind.watch(since=await bookmark_after(address, 1))
         await add(database, "b")

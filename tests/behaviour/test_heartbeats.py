@@ -9,6 +9,7 @@ from sqlalchemy import event
 
 from behaviour.test_tasks import node
 from conftest import Store
+from following import put_to_sleep
 from openclaw_store import BusyError, Database, NodeInfo, StateManager
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.repositories import Heartbeat, heartbeats
@@ -161,9 +162,9 @@ async def test_heartbeats_are_stored_some_at_a_time(store: Store, monkeypatch: p
 async def test_a_heartbeat_that_waited_while_its_node_registered_afresh_is_nobodys(store: Store, address: str) -> None:
     async with StateManager(store.database, housekeeping_interval=None, clock=store.clock) as manager:
         assert manager._house is not None
-        for loop in (*manager._house.loops, manager._following._task):
-            assert loop is not None
-            loop.cancel()  # this program hears of nothing by itself now
+        put_to_sleep(manager)
+        for loop in manager._house.loops:
+            loop.cancel()  # heartbeats are stored when they are told to be
         await manager.add_node(node("a"))
         store.advance(1)
         await manager.update_heartbeat("a", cpu_usage=50, memory_usage=50)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 import pytest
@@ -10,6 +10,7 @@ import structlog
 
 from behaviour.test_tasks import node, task
 from conftest import Store
+from following import put_to_sleep
 from openclaw_store import Database, NodeStatus, Policy, StateManager, Task, TaskStatus, UnitOfWork
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.errors import (
@@ -96,17 +97,24 @@ async def test_a_heartbeat_is_seen_at_once_and_stored_in_a_batch(coordinator: Co
     assert coordinator.manager.version == version
 
 
-async def test_heartbeats_are_stored_without_being_asked_for(store: Store) -> None:
+async def test_heartbeats_are_stored_without_being_asked_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, update = asyncio.Event(), NodeRepository.update_heartbeats
+
+    async def update_and_tell(nodes: NodeRepository, heartbeats: Sequence[Heartbeat]) -> list[Heartbeat]:
+        news = await update(nodes, heartbeats)
+        told.set()
+        return news
+
+    monkeypatch.setattr(NodeRepository, "update_heartbeats", update_and_tell)
     async with StateManager(store.database) as manager:
         await manager.add_node(node())
         store.advance(5)
         await manager.update_heartbeat("n1", cpu_usage=7)
         async with asyncio.timeout(10):
-            while True:
-                async with store.database.unit_of_work(read_only=True) as uow:
-                    if (await uow.nodes.get("n1")).cpu_usage == 7:
-                        break
-                await asyncio.sleep(0.01)
+            await told.wait()
+        await manager.add_task(task("a"))  # is committed with it or after it
+        async with store.database.unit_of_work(read_only=True) as uow:
+            assert (await uow.nodes.get("n1")).cpu_usage == 7
 
 
 async def test_a_heartbeat_of_a_node_that_is_not_what_it_thinks_is_refused(coordinator: Coordinator) -> None:
@@ -127,9 +135,7 @@ async def test_a_heartbeat_of_a_node_that_is_not_what_it_thinks_is_refused(coord
 
 
 async def test_a_node_that_another_process_registered_is_known(coordinator: Coordinator) -> None:
-    feed = coordinator.manager._following
-    assert feed._task is not None
-    feed._task.cancel()  # nothing polls by itself now
+    put_to_sleep(coordinator.manager)
     async with Database(coordinator.store.address) as other:
         await other.run(lambda uow: uow.nodes.create(node("theirs")))
     assert (await coordinator.manager.update_heartbeat("theirs", cpu_usage=3)).cpu_usage == 3
@@ -138,9 +144,7 @@ async def test_a_node_that_another_process_registered_is_known(coordinator: Coor
 async def test_heartbeats_that_are_refused_at_the_same_time_share_a_look_at_the_database(
     coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = coordinator.manager._following
-    assert feed._task is not None
-    feed._task.cancel()  # nothing polls by itself now
+    put_to_sleep(coordinator.manager)
     database, begun = coordinator.store.database, []
     begin = database.unit_of_work
 
@@ -204,17 +208,24 @@ async def test_nobody_is_lost_because_the_event_loop_stalled(coordinator: Coordi
     assert await coordinator.manager.check_stale_nodes() == ["n0"]
 
 
-async def test_a_stalled_event_loop_is_noticed(coordinator: Coordinator) -> None:
+async def test_a_stalled_event_loop_is_noticed(coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
+    noticed, missed = asyncio.Event(), Attention.missed
+
+    def note(attention: Attention, now: float, seconds: float) -> None:
+        missed(attention, now, seconds)
+        noticed.set()
+
+    monkeypatch.setattr(Attention, "missed", note)
     coordinator.pass_time(100)
     with structlog.testing.capture_logs() as logs:
         listening = asyncio.ensure_future(coordinator.listening.listen())
         await asyncio.sleep(0)
         time.sleep(1.6)  # noqa: ASYNC251 - this is the stall
         async with asyncio.timeout(10):
-            while "event_loop_stalled" not in [entry["event"] for entry in logs]:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            await noticed.wait()
         listening.cancel()
         await asyncio.wait({listening})
+    assert "event_loop_stalled" in [entry["event"] for entry in logs]
     assert not coordinator.listening._attention.suffices(coordinator.here + 3, 4)
     assert coordinator.listening._attention.suffices(coordinator.here + 5, 4)
 

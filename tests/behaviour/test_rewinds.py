@@ -7,6 +7,7 @@ import structlog
 from sqlalchemy import text
 
 from behaviour.test_tasks import node, task
+from following import put_to_sleep
 from openclaw_store import Database, ResyncRequiredError, StaleAttemptError, StateManager, VerificationError
 from openclaw_store.engines import Engine
 from openclaw_store.models import Base
@@ -65,8 +66,7 @@ async def test_a_claim_before_anybody_has_noticed_repeats_no_attempt(address: st
         await manager.add_task(task("t"))
         standby = await copies(manager._database.engine)
         (lost,) = await manager.claim_tasks("a", start=True)
-        assert manager._following._task is not None
-        manager._following._task.cancel()  # nothing polls by itself now
+        put_to_sleep(manager)
         await take_over(manager._database.engine, standby)
         (again,) = await manager.claim_tasks("b", start=True)
         assert again.attempt > lost.attempt
@@ -77,10 +77,7 @@ async def test_a_claim_before_anybody_has_noticed_repeats_no_attempt(address: st
 
 async def test_what_others_have_written_since_is_no_rewind(address: str) -> None:
     async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
-        assert one._following._task is not None
-        assert two._following._task is not None
-        one._following._task.cancel()  # nothing polls by itself now
-        two._following._task.cancel()
+        put_to_sleep(one, two)
         with structlog.testing.capture_logs() as logs:
             for number in range(3):  # from an empty history on, each behind the other
                 await one.add_node(node(f"one{number}"))
@@ -94,8 +91,7 @@ async def test_a_hole_in_the_history_is_passed_over_by_nobody(address: str) -> N
     async with StateManager(Database(address)) as manager, Database(address) as other:
         await manager.add_task(task("a"))
         watch = manager.watch()
-        assert manager._following._task is not None
-        manager._following._task.cancel()  # nothing polls by itself now
+        put_to_sleep(manager)
         for name in "bcd":
             await other.run(lambda uow, name=name: uow.tasks.create(task(name)))  # type: ignore[misc]
         async with other.engine.writer.begin() as connection:

@@ -9,6 +9,7 @@ import structlog
 
 from behaviour.test_tasks import node, task
 from conftest import Store
+from following import put_to_sleep
 from openclaw_store import Database, NodeInfo, NodeStatus, StateManager, Task, TaskStatus, TaskType
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.errors import (
@@ -161,9 +162,7 @@ async def test_a_write_is_in_the_snapshot_when_it_returns(address: str) -> None:
 
 async def test_a_write_behind_another_process_is_in_the_snapshot_when_it_returns(address: str) -> None:
     async with StateManager(Database(address)) as one, Database(address) as other:
-        feed = one._following
-        assert feed._task is not None
-        feed._task.cancel()  # nothing polls by itself now
+        put_to_sleep(one)
         await other.run(lambda uow: uow.tasks.create(task("theirs")))
         await one.add_task(task("ours"))
         assert sorted((await one.get_state()).tasks) == ["ours", "theirs"]
@@ -280,8 +279,7 @@ async def test_a_write_after_a_restore_elsewhere_is_in_the_snapshot_when_it_retu
         await other.backup(tmp_path / "backup.db")
         for number in range(5):
             await manager.add_task(task(f"gone{number}"))
-        assert manager._following._task is not None
-        manager._following._task.cancel()  # nothing polls by itself now
+        put_to_sleep(manager)
         await other.restore(tmp_path / "backup.db")
         await manager.add_task(task("b"))
         assert sorted((await manager.get_state()).tasks) == ["a", "b"]

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from behaviour.test_tasks import node, task
+from following import put_to_sleep
 from openclaw_store import Change, ClusterState, Database, StateManager, UnitOfWork
 from openclaw_store.domain.change import Kind, Op
 from openclaw_store.domain.checks import moment_of
@@ -133,8 +134,7 @@ async def test_a_coordinator_that_was_away_for_long_reads_the_state_and_its_obse
 
     async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
         monkeypatch.setattr(feed, "read_state", load)
-        assert two._following._task is not None
-        two._following._task.cancel()  # it is away
+        put_to_sleep(two)
         watch = two.watch()
         await write(one, "x", 5)
         await two.refresh_from_database()

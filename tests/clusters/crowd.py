@@ -88,13 +88,6 @@ async def history(database: Database) -> list[Change]:
     return found
 
 
-def put_to_sleep(manager: StateManager) -> None:
-    """Let it look at the database only when it is asked to."""
-    following = manager._following._task
-    assert following is not None
-    following.cancel()
-
-
 class Crowd:
     """Six writers and some readers of one database, each with connections of its own, by one address or several.
 

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from behaviour.test_tasks import node, task
 from behaviour.test_watch import take
-from clusters.crowd import put_to_sleep
+from following import put_to_sleep
 from openclaw_store import Database, ResyncRequiredError, StateManager
 
 

@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 from behaviour.test_tasks import node, task
 from behaviour.test_watch import take
 from clusters import postgres
-from clusters.crowd import put_to_sleep
 from clusters.forwarder import Forwarder
 from clusters.programs import folder
 from clusters.replicas import Replicas
+from following import put_to_sleep
 from openclaw_store import (
     CommitUnknownError,
     Database,

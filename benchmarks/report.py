@@ -93,11 +93,11 @@ def _machine(report: Report, level: int) -> Iterator[str]:
 
 def _goals(report: Report, level: int) -> Iterator[str]:
     engines = list(report.engines)
-    by_place = {(one.goal, one.engine): one for one in report.verdicts}
+    by_place = {(one.goal, one.engine): one for one in report.verdicts if one.value is not None}
     yield from ("", f"{'#' * level} Goals", "")
     yield "| goal | wanted | " + " | ".join(report.engines[engine].product for engine in engines) + " |"
     yield "|---|---|" + "---:|" * len(engines)
-    for goal in dict.fromkeys(one.goal for one in report.verdicts):
+    for goal in dict.fromkeys(goal for goal, _ in by_place):
         verdicts_of = [by_place.get((goal, engine)) for engine in engines]
         wanted = ", ".join(dict.fromkeys(one.wanted for one in verdicts_of if one))
         yield f"| {goal} | {wanted} | " + " | ".join(map(_verdict, verdicts_of)) + " |"
@@ -105,7 +105,7 @@ def _goals(report: Report, level: int) -> Iterator[str]:
 
 def _verdict(verdict: Verdict | None) -> str:
     if verdict is None or verdict.value is None:
-        return "not measured"
+        return "-"
     return f"{_number(verdict.value)}, {verdict.word}"
 
 
@@ -136,8 +136,9 @@ def _entry(outcome: Outcome | None, ours: Outcome | None) -> str:
         return "-"
     if (median := outcome.median) is None:
         return "failed"
-    spread = (max(outcome.values) - min(outcome.values)) / 2
-    parts = [f"{_number(median)} ±{spread / median:.0%}" if median else "0"]
+    parts = [_number(median)]
+    if median and len(outcome.values) > 1:
+        parts.append(f"±{(max(outcome.values) - min(outcome.values)) / 2 / median:.0%}")
     if ours is not outcome and ours is not None and ours.median and median:
         quicker = median / ours.median if CELLS[outcome.cell].less_is_better else ours.median / median
         parts.append(f"({_number(quicker)})")

@@ -47,7 +47,7 @@ class AsyncmyBatches(Contestant):
     does = frozenset({SUBMIT, SUBMIT_MANY, CYCLE, STEPS, PROCESSES, HISTORY, READ})
     packages = ("asyncmy",)
     settings = "READ COMMITTED"
-    lacks = "history of changes, cache, heartbeats, liveness, retries, observers, errors worth reading"
+    lacks = "fences, history of changes, cache, heartbeats, liveness, retries, observers, errors worth reading"
 
     async def open(self) -> None:
         """Connect, and make the table."""

@@ -74,7 +74,7 @@ class AsyncpgBatches(Contestant):
     does = frozenset({SUBMIT, SUBMIT_MANY, CYCLE, STEPS, PROCESSES, HISTORY, HEARTBEAT, READ})
     packages = ("asyncpg",)
     settings = "as it comes"
-    lacks = "history of changes, cache, liveness, retries, observers, errors worth reading"
+    lacks = "fences, history of changes, cache, liveness, retries, observers, errors worth reading"
 
     async def open(self) -> None:
         """Connect, and make the tables."""

@@ -124,7 +124,7 @@ class SqliteThread(Contestant):
     engines = frozenset({"sqlite"})
     does = frozenset({SUBMIT, SUBMIT_MANY, CYCLE, STEPS, PROCESSES, HISTORY, HEARTBEAT, READ})
     settings = "WAL, synchronous=FULL"
-    lacks = "history of changes, cache, liveness, retries, observers, errors worth reading"
+    lacks = "fences, history of changes, cache, liveness, retries, observers, errors worth reading"
 
     async def open(self) -> None:
         """Make the tables, and start the thread."""

@@ -11,7 +11,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Insert,
-    Integer,
     String,
     cast,
     func,
@@ -80,9 +79,9 @@ def _engine(address: str) -> AsyncEngine:
 def _copying(templates: Sequence[str], first: int, step: int, offset: int) -> Insert:
     number = _numbers()
     copied = (
-        select(*(_copied(column, literal_column("n", Integer) + first, offset) for column in TASKS.columns))
+        select(*(_copied(column, literal_column("n", BigInteger) + first, offset) for column in TASKS.columns))
         .select_from(TASKS.join(number, true()))
-        .where(TASKS.c.task_id.in_(templates), literal_column("n", Integer) < step)
+        .where(TASKS.c.task_id.in_(templates), literal_column("n", BigInteger) < step)
         .order_by(literal_column("n"), TASKS.c.task_id)
     )
     return insert(TASKS).from_select(list(TASKS.columns.keys()), copied)

@@ -43,8 +43,10 @@ def _node_id(number: int) -> str:
 
 
 async def _register(address: str, nodes: int) -> None:
-    async with StateManager(Database(address, auto_upgrade=True), housekeeping_interval=None) as manager:
+    database = Database(address, auto_upgrade=True)
+    async with StateManager(database, housekeeping_interval=None) as manager:
         await asyncio.gather(*(manager.add_node(NodeInfo(node_id=_node_id(number))) for number in range(nodes)))
+        await database.vacuum()  # a server that is set up as it should be does so by itself within a minute
 
 
 async def _beat(address: str, first: int, count: int, seconds: float) -> None:

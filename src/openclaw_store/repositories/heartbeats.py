@@ -8,10 +8,11 @@ from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Select, bindparam, select
 
 from openclaw_store.domain import checks
 from openclaw_store.domain.trusted import altered, filled
+from openclaw_store.engines import Engine
 from openclaw_store.engines.bulk import Bulk
 from openclaw_store.repositories.rows import HEARTBEATS, NODES
 from openclaw_store.repositories.scope import Scope
@@ -31,10 +32,7 @@ _PAGE: Final = (
     .order_by(HEARTBEATS.c.node_id)
     .limit(bindparam("most"))
 )
-_KEYS: Final = select(HEARTBEATS.c.node_id).where(_MINE).order_by(HEARTBEATS.c.node_id)
-_SEEN_SINCE: Final = select(HEARTBEATS.c.node_id, HEARTBEATS.c.seen_at).where(
-    _MINE, HEARTBEATS.c.seen_at >= bindparam("since")
-)
+_SEEN: Final = select(HEARTBEATS.c.node_id, HEARTBEATS.c.seen_at).where(_MINE).order_by(HEARTBEATS.c.node_id)
 _BORN_SINCE: Final = select(NODES.c.node_id, NODES.c.incarnation).where(
     NODES.c.cluster_id == bindparam("cluster"), NODES.c.registered_at >= bindparam("since")
 )
@@ -97,47 +95,47 @@ class HeartbeatTable:
         return news
 
     async def _store(self, beats: Sequence[Heartbeat]) -> list[Heartbeat]:
-        """Write those that are news.
-
-        Of the rows only those are read that may be as new as what is given: hardly any, as a rule.
-        """
-        wanted = self._scope.ids([beat.node_id for beat in beats])
-        await self._lock(wanted)
-        oldest: datetime = min(map(_seen_at, beats))
-        seen = await self._since(_SEEN_SINCE, HEARTBEATS, wanted, oldest)
-        lives = await self._since(_BORN_SINCE, NODES, wanted, oldest - _LAG)
+        """Write those that are news."""
+        wanted = {**self._mine, "wanted": self._scope.ids([beat.node_id for beat in beats])}
+        seen = await self._locked(wanted)
+        lives = await self._lives({**wanted, "since": min(map(_seen_at, beats)) - _LAG})
         news = [beat for beat in beats if not _is_old(beat, seen, lives)]
         await self._write(news)
         return news
 
     async def put(self, heartbeats: Sequence[Heartbeat]) -> None:
         """Write heartbeats that have their times, whatever is stored."""
-        await self._lock(self._scope.ids([beat.node_id for beat in heartbeats]))
+        await self._locked({**self._mine, "wanted": self._scope.ids([beat.node_id for beat in heartbeats])})
         await self._write(heartbeats)
 
     async def _write(self, beats: Iterable[Heartbeat]) -> None:
         for loads, rows in _by_loads(beats, self._scope.cluster_id).items():
             await self._scope.write(_bulk(loads), rows)
 
-    async def _lock(self, wanted: Any) -> None:
-        """Lock rows in the order of their keys, before they are compared: another program may store newer ones.
+    async def _locked(self, wanted: Mapping[str, Any]) -> Mapping[str, datetime]:
+        """Lock rows in the order of their keys, as another program may store newer ones; return when each was seen.
 
         Whoever registers a node afresh writes its row here, too, and waits: which life a node lives stays so till then.
         """
-        keys = self._scope.engine.lock_keys(_KEYS.where(self._scope.engine.any_of(HEARTBEATS.c.node_id, "wanted")))
-        if keys is not None:  # counted, so that the keys themselves need not travel
-            await self._scope.execute(
-                select(func.count()).select_from(keys.subquery()), {**self._mine, "wanted": wanted}
-            )
+        rows = await self._scope.execute(self._scope.built(_locking), wanted)
+        return {row[0]: row[1] for row in rows}
 
-    async def _since(self, statement: Any, table: Any, wanted: Any, since: datetime) -> Mapping[str, Any]:
-        asked = statement.where(self._scope.engine.any_of(table.c.node_id, "wanted"))
-        rows = await self._scope.execute(asked, {**self._mine, "wanted": wanted, "since": since})
+    async def _lives(self, wanted: Mapping[str, Any]) -> Mapping[str, int]:
+        """Return which life those of the nodes live that have begun one lately: hardly any, as a rule."""
+        rows = await self._scope.execute(self._scope.built(_born), wanted)
         return {row[0]: row[1] for row in rows}
 
     @property
     def _mine(self) -> dict[str, Any]:
         return {"cluster": self._scope.cluster_id}
+
+
+def _locking(engine: Engine) -> Select[Any]:
+    return engine.lock_rows(_SEEN.where(engine.any_of(HEARTBEATS.c.node_id, "wanted")))
+
+
+def _born(engine: Engine) -> Select[Any]:
+    return _BORN_SINCE.where(engine.any_of(NODES.c.node_id, "wanted"))
 
 
 _seen_at: Final = attrgetter("seen_at")

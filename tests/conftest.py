@@ -1,6 +1,7 @@
 """What all tests share: scratch databases on every engine, and a store whose clock the test moves."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -42,16 +43,25 @@ class Store(ScratchStore):
         return self.database.unit_of_work()
 
 
+@contextmanager
+def scratch_database(driver: str, folder: Path) -> Iterator[str]:
+    """Give the address of a scratch database; where there is no server for it the test is skipped."""
+    if driver == "sqlite":
+        yield str(folder / "cluster.db")
+        return
+    server = _SERVERS.get(driver.partition("+")[0])
+    made = run_apart(server.make(driver))
+    try:
+        yield made
+    finally:
+        run_apart(server.drop(made))
+
+
 @pytest.fixture(params=ENGINES)
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of a scratch database, on each engine in turn."""
-    if request.param == "sqlite":
-        yield str(tmp_path / "cluster.db")
-        return
-    server = _SERVERS.get(request.param.partition("+")[0])
-    made = run_apart(server.make(request.param))
-    yield made
-    run_apart(server.drop(made))
+    with scratch_database(request.param, tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from openclaw_store import migrations
 from openclaw_store.domain import checks
 from openclaw_store.domain.change import Commit, Place
-from openclaw_store.domain.json import JsonObject
+from openclaw_store.domain.json import EMPTY
 from openclaw_store.domain.policy import Policy
 from openclaw_store.engines import Engine, EngineOptions, Failure, Progress, make_engine
 from openclaw_store.errors import (
@@ -402,7 +402,7 @@ def _create_cluster(name: str, now: datetime) -> Any:
         "cluster_id": next_id,
         "name": bindparam("new_name", name),
         "created_at": literal(now, _CLUSTERS.c.created_at.type),
-        "configuration": literal(JsonObject(), _CLUSTERS.c.configuration.type),
+        "configuration": literal(EMPTY, _CLUSTERS.c.configuration.type),
         "epoch": literal(secrets.randbits(63), _CLUSTERS.c.epoch.type),
         "changed_at": literal(now, _CLUSTERS.c.changed_at.type),
         **{name: literal(0, Integer) for name in _ZERO_COLUMNS},

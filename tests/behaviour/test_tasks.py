@@ -48,6 +48,17 @@ async def test_a_stored_task_comes_back_as_it_was(store: Store) -> None:
     assert stored.parameters["x"] == [1, {"y": None}]
 
 
+async def test_what_tasks_have_in_common_is_held_once(store: Store) -> None:
+    alike = {"required_skills": ["a", "b"], "description": "a job", "metadata": {"team": "x"}}
+    await put(store, task("first", **alike), task("second", parameters={"x": 1}, **alike))
+    async with store.unit() as uow:
+        first, second = (await uow.tasks.get_many(["first", "second"])).values()
+    assert (first.required_skills, dict(first.metadata), dict(first.parameters)) == (("a", "b"), {"team": "x"}, {})
+    assert dict(second.parameters) == {"x": 1}
+    for field in ("required_skills", "description", "metadata"):
+        assert getattr(first, field) is getattr(second, field)
+
+
 async def test_claims_take_the_best_priority_first_then_the_oldest(store: Store) -> None:
     store.policy = Policy(aging_quantum=0)
     await put(store, node())

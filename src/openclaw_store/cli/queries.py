@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, Table, func, select
 from openclaw_store.domain import checks
 from openclaw_store.domain.task import FINISHED, Task, TaskStatus
 from openclaw_store.models import ChangeModel, ClusterModel, table_of
-from openclaw_store.repositories.rows import SELECT_TASKS, TASKS, task_of
+from openclaw_store.repositories.rows import TASKS
+from openclaw_store.repositories.task_reading import SELECT_TASKS, task_of
 from openclaw_store.unit_of_work import UnitOfWork
 
 _CHANGES: Final = table_of(ChangeModel)

@@ -70,6 +70,10 @@ class JsonObject(Mapping[str, Any]):
         return items
 
 
+EMPTY: Final = JsonObject()
+"""Held once, however many tasks have no payload."""
+
+
 class JsonArray(Sequence[Any]):
     """A JSON array as an immutable sequence over its text. Equal to any list or tuple with the same content."""
 
@@ -134,7 +138,7 @@ def freeze_object(value: Any, field: str) -> JsonObject:
     if type(value) is JsonObject:
         return value
     if value is None:
-        return JsonObject()
+        return EMPTY
     if not isinstance(value, Mapping):
         raise ValidationError(field, f"must be a mapping, not {type(value).__name__}")
     frozen = freeze(value, field)
@@ -155,6 +159,8 @@ def load(text: str | None) -> JsonValue:
     """Return the frozen value of a text that ``dump`` wrote."""
     if text is None:
         return None
+    if text == "{}":
+        return EMPTY
     if text.startswith("{"):
         return JsonObject(text)
     if text.startswith("["):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec.structs import force_setattr
 
 from openclaw_store.domain import checks
 from openclaw_store.domain.ids import uuid7_hex
-from openclaw_store.domain.json import JsonObject, JsonValue, freeze, freeze_object
+from openclaw_store.domain.json import EMPTY, JsonObject, JsonValue, freeze, freeze_object
 from openclaw_store.errors import ValidationError
 
 
@@ -118,7 +119,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     scheduled_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
-    parameters: JsonObject = JsonObject()
+    parameters: JsonObject = EMPTY
     timeout: float | None = None
     retry_count: int = 0
     max_retries: int = 3
@@ -126,7 +127,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     affinity_tags: tuple[str, ...] = ()
     result: JsonValue = None
     error: str | None = None
-    metadata: JsonObject = JsonObject()
+    metadata: JsonObject = EMPTY
     attempt: int = 0
     not_before: datetime | None = None
     lease_expires_at: datetime | None = None
@@ -205,7 +206,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def requirement(self) -> frozenset[str]:
         """The required skills as a set: what a claim matches."""
-        return frozenset(self.required_skills)
+        return _set_of(self.required_skills)
 
     @property
     def is_held(self) -> bool:
@@ -243,6 +244,11 @@ _NORMALISED: Final = (
     ("metadata", freeze_object),
     ("result", freeze),
 )
+
+
+@lru_cache(1024)
+def _set_of(skills: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(skills)
 
 
 def rank_of(task: Task, quantum_us: int) -> int:

@@ -81,7 +81,12 @@ class Names(TypeDecorator[tuple[str, ...]]):
         return None if value is None else _encode(value).decode() if value else "[]"
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...] | None:  # noqa: ARG002, D102
-        return None if value is None else () if value == "[]" else _decode_names(value)
+        return None if value is None else names_of(value)
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Return the names in a JSON array of them."""
+    return () if text == "[]" else _decode_names(text)
 
 
 class Json(TypeDecorator[Any]):

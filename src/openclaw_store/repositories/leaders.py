@@ -52,7 +52,7 @@ class LeaderRepository:
         known = await self._locked(role)
         if known is None:
             row = {"cluster_id": self._scope.cluster_id, "role": role, "holder": "", "term": 0, "expires_at": now}
-            await self._scope.engine.insert_missing(self._scope.session, _LEADERS, [row])
+            await self._scope.insert_missing(_LEADERS, [row])
             known = await self._locked(role)
         if known is None or (known.holder != holder and known.expires_at > now):
             return None

@@ -35,7 +35,7 @@ class ListenerRepository:
         parameters = {**self._mine, "listener": listener_id, "until": checks.moment(until, "until")}
         if (await self._scope.execute(_HEARD, parameters)).rowcount == 0:
             row = {"cluster_id": self._scope.cluster_id, "listener_id": listener_id, "stored_until": until}
-            await self._scope.engine.insert_missing(self._scope.session, _LISTENERS, [row])
+            await self._scope.insert_missing(_LISTENERS, [row])
 
     async def late(self, listener_id: str, timeout_seconds: float) -> list[str]:
         """Return the listeners beside ``listener_id`` that are behind with storing, for a silence of that many seconds.

@@ -29,8 +29,9 @@ from openclaw_store.errors import (
     ValidationError,
 )
 from openclaw_store.models import RequirementModel, table_of
-from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, SELECT_TASKS, TASKS, node_of, task_of
+from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, TASKS, node_of
 from openclaw_store.repositories.scope import TASKS_DUE, Scope
+from openclaw_store.repositories.task_reading import SELECT_TASKS, task_of
 from openclaw_store.repositories.task_table import TaskTable
 
 CLAIM_LIMIT: Final = 1000

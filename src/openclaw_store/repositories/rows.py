@@ -5,11 +5,10 @@ from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
-from msgspec.structs import force_setattr
 from sqlalchemy import Row, func, select
 
 from openclaw_store.domain.node import NodeInfo, Tally, counted
-from openclaw_store.domain.task import HELD, Task, TaskPriority, TaskStatus, rank_of
+from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
 from openclaw_store.domain.trusted import filled
 from openclaw_store.engines.bulk import Bulk
 from openclaw_store.models import HeartbeatModel, NodeModel, TaskModel, table_of
@@ -19,7 +18,6 @@ NODES: Final = table_of(NodeModel)
 HEARTBEATS: Final = table_of(HeartbeatModel)
 
 _TASK_FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(Task))
-TASK_COLUMNS: Final = tuple(TASKS.c[name] for name in _TASK_FIELDS)
 
 # What a step in a task's life may change; everything else only an update does.
 _STATE_FIELDS: Final = (
@@ -96,23 +94,13 @@ NODE_COLUMNS: Final = (
 )
 _NODE_NAMES: Final = (*_NODE_FIELDS, *_LOAD_FIELDS, "last_heartbeat", "running_tasks")
 
-_PRIORITIES: Final = tuple(sorted(TaskPriority))
-_ANY_TASK: Final = Task(task_id="any", name="any")
 _ANY_NODE: Final = NodeInfo(node_id="any")
 
-SELECT_TASKS: Final = select(*TASK_COLUMNS)
 SELECT_NODES: Final = select(*NODE_COLUMNS).join_from(
     NODES,
     HEARTBEATS,
     (HEARTBEATS.c.cluster_id == NODES.c.cluster_id) & (HEARTBEATS.c.node_id == NODES.c.node_id),
 )
-
-
-def task_of(row: Row[*tuple[Any, ...]]) -> Task:
-    """Return the task of a row that starts with ``TASK_COLUMNS``."""
-    task = filled(_ANY_TASK, zip(_TASK_FIELDS, row, strict=False))
-    force_setattr(task, "priority", _PRIORITIES[task.priority])
-    return task
 
 
 def node_of(row: Row[*tuple[Any, ...]]) -> NodeInfo:
@@ -174,7 +162,6 @@ __all__ = [
     "NEW_TASKS",
     "NODES",
     "SELECT_NODES",
-    "SELECT_TASKS",
     "TASKS",
     "TASK_STATES",
     "WHOLE_TASKS",
@@ -183,7 +170,6 @@ __all__ = [
     "new_task",
     "node_of",
     "node_row",
-    "task_of",
     "task_state",
     "whole_task",
 ]

@@ -1,6 +1,6 @@
 """What the repositories of one unit of work share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -99,12 +99,8 @@ class Scope:
         self, statement: Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> CursorResult[*tuple[Any, ...]]:
         """Run a statement on the unit's connection; driver errors come out as errors of the tree."""
-        try:
-            if self.connection is None:
-                self.connection = await self.session.connection()
-            return await self.engine.uninterrupted(self.connection.execute(statement, parameters))
-        except (SQLAlchemyError, OSError) as error:
-            raise self.engine.translate(error) from error
+        connection = await self._connected()
+        return await self._ended(connection.execute(statement, parameters))
 
     async def lock(self, keys: Select[Any], parameters: Mapping[str, Any]) -> None:
         """Lock the rows whose keys a statement reads, until the unit ends. Read what depends on them afterwards."""
@@ -121,12 +117,11 @@ class Scope:
         """Write many rows at once; return how many were inserted, or found by their keys."""
         if not rows:
             return 0
-        try:
-            if self.connection is None:
-                self.connection = await self.session.connection()
-            return await self.engine.uninterrupted(self.engine.write_rows(self.connection, bulk, rows))
-        except (SQLAlchemyError, OSError) as error:
-            raise self.engine.translate(error) from error
+        return await self._ended(self.engine.write_rows(await self._connected(), bulk, rows))
+
+    async def insert_missing(self, table: Any, rows: Sequence[dict[str, Any]]) -> int:
+        """Insert those rows whose primary key is not there yet; return how many were inserted."""
+        return await self.engine.insert_missing(self.session, table, rows)
 
     def built(self, build: Callable[[Engine], T]) -> T:
         """Return the statement that ``build`` makes for the engine: made once, as that takes longer than to run it."""
@@ -195,6 +190,20 @@ class Scope:
         size = len(text.encode())
         if size > self.max_payload_bytes:
             raise ValidationError(field, f"is {size} bytes long, at most {self.max_payload_bytes} are allowed")
+
+    async def _connected(self) -> AsyncConnection:
+        if self.connection is None:
+            try:
+                self.connection = await self.session.connection()
+            except (SQLAlchemyError, OSError) as error:
+                raise self.engine.translate(error) from error
+        return self.connection
+
+    async def _ended(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return await self.engine.uninterrupted(work)
+        except (SQLAlchemyError, OSError) as error:
+            raise self.engine.translate(error) from error
 
 
 def only(outcomes: Sequence[Any]) -> Any:

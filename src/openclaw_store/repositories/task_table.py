@@ -16,17 +16,16 @@ from openclaw_store.errors import ConflictError
 from openclaw_store.models import RequirementModel, table_of
 from openclaw_store.repositories.rows import (
     NEW_TASKS,
-    SELECT_TASKS,
     TASK_STATES,
     TASKS,
     WHOLE_TASKS,
     Frame,
     new_task,
-    task_of,
     task_state,
     whole_task,
 )
 from openclaw_store.repositories.scope import Scope
+from openclaw_store.repositories.task_reading import SELECT_TASKS, task_of
 
 _MINE: Final = TASKS.c.cluster_id == bindparam("cluster")
 
@@ -95,7 +94,7 @@ class TaskTable:
                 "requirement_id": requirement_id,
                 "skills": tuple(sorted(set(skills))),
             }
-            inserted = await scope.engine.insert_missing(scope.session, table_of(RequirementModel), [row])
+            inserted = await scope.insert_missing(table_of(RequirementModel), [row])
             if inserted:
                 scope.journal.requirements[requirement_id] = frozenset(skills)
             scope.interned.add(requirement_id)

@@ -11,7 +11,8 @@ from engines.servers.support import ALL, BOTH, MYSQL, beside, fill
 from openclaw_store import Database
 from openclaw_store.engines import Engine
 from openclaw_store.engines.servers import mysql
-from openclaw_store.repositories.rows import SELECT_TASKS, TASKS
+from openclaw_store.repositories.rows import TASKS
+from openclaw_store.repositories.task_reading import SELECT_TASKS
 
 QUEUES: Final = 7
 _DIGITS: Final = "(SELECT 0 AS d" + "".join(f" UNION ALL SELECT {digit}" for digit in range(1, 10)) + ")"

@@ -12,7 +12,8 @@ from engines.servers.test_errors import put_cluster
 from openclaw_store import Database, NodeInfo, Task, UnitOfWork
 from openclaw_store.engines import Engine, Failure
 from openclaw_store.models import ClusterModel, NodeModel, table_of
-from openclaw_store.repositories.rows import SELECT_TASKS, TASKS
+from openclaw_store.repositories.rows import TASKS
+from openclaw_store.repositories.task_reading import SELECT_TASKS
 
 WRITERS = 6
 UNITS = 10
@@ -97,7 +98,7 @@ async def test_locked_rows_are_passed_over_when_asked_for(address: str) -> None:
 
         async def lock(session: AsyncSession, wanted: list[str]) -> list[str]:
             parameters = {"wanted": database.engine.bind_list(wanted)}
-            return list((await session.execute(statement, parameters)).scalars())
+            return list((await session.execute(statement, parameters)).scalars("task_id"))
 
         async with writing(database.engine) as session, writing(other.engine) as second:
             assert await lock(session, ["t0", "t1"]) == ["t0", "t1"]

@@ -1,22 +1,17 @@
 """What programs do all the time in a large cluster, and by which plans that may read, about how many rows."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from itertools import count
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
-from behaviour.test_tasks import node, task
-from conftest import Store
-from openclaw_store import ClusterState, Policy, Task, UnitOfWork
+from behaviour.test_tasks import node
+from openclaw_store import ClusterState
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.repositories import ClusterHead, Heartbeat, steps
 from openclaw_store.repositories.placement import Claim
 from openclaw_store.state.reading import News
+from plans.crowd import BATCH, Crowd
 from plans.explaining import EVERY_ROW, plan_of
-from plans.recording import Noted, Recorder
-from plans.stored import CAN_RUN, CANNOT_RUN, COMMITS, FIRST, NODE_COUNT, SILENT, node_id
-
-BATCH: Final = 20
+from plans.stored import CAN_RUN, CANNOT_RUN, COMMITS, FIRST, NODE_COUNT
 
 BY_ID: Final = "tasks by pk_tasks"
 BY_KEY: Final = "tasks by uq_tasks_idempotency"
@@ -36,49 +31,6 @@ _STEP: Final = {BY_ID: BATCH, BY_STATUS: 1, HEARTBEATS: 1}
 _CLAIM: Final = {NODE_ROWS: 1, NODES: BATCH, BY_STATUS: 1, QUEUES: BATCH * len(CAN_RUN), BY_ID: BATCH}
 _SWEEP: Final = {ALL_NODES: NODE_COUNT, ALL_NODES_AND_HEARTBEATS: NODE_COUNT}
 """Silence has no index: every heartbeat would have to keep it."""
-
-_moments: Final = count()
-_numbers: Final = count(SILENT)
-
-
-class Crowd:
-    """The large cluster, opened for one operation. Whoever comes later lives later."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.store.policy = Policy(start_lease=1.0)
-        self.store.advance(5.0 * next(_moments))
-        self.recorder = Recorder(store.engine)
-
-    @property
-    def noted(self) -> list[Noted]:
-        return self.recorder.noted
-
-    @asynccontextmanager
-    async def recorded(self, *, read_only: bool = False) -> AsyncIterator[UnitOfWork]:
-        """A unit of work whose statements are looked at."""
-        with self.recorder.recording():
-            async with self.store.database.unit_of_work(read_only=read_only) as uow:
-                yield uow
-
-    def node(self) -> str:
-        """Return the next node that is online and has done nothing yet."""
-        return next(node_id(number) for number in _numbers if number % 10 < 9)
-
-    def tasks(self, **fields: object) -> list[Task]:
-        """Return new tasks, which come before all others."""
-        batch = next(_numbers)
-        return [
-            task(f"new{batch}-{number}", priority=0, required_skills=CAN_RUN[-1], **fields) for number in range(BATCH)
-        ]
-
-    async def submitted(self, **fields: object) -> list[Task]:
-        async with self.store.unit() as uow:
-            return await uow.tasks.create_many(self.tasks(**fields))
-
-    async def claimed(self, *, start: bool = True) -> list[Task]:
-        async with self.store.unit() as uow:
-            return await uow.tasks.claim(self.node(), BATCH, start=start)
 
 
 Run: TypeAlias = Callable[[Crowd], Awaitable[None]]

@@ -17,9 +17,10 @@ from conftest import Store, scratch_database
 from openclaw_store.models import ChangeModel, table_of
 from openclaw_store.repositories.rows import TASKS
 from plans import stored
+from plans.crowd import BATCH, Crowd
 from plans.explaining import EVERY_ROW, EXPLAINERS
 from plans.guard import complaints
-from plans.operations import BATCH, BY_STATUS, HISTORY, OPERATIONS, Crowd
+from plans.operations import BY_STATUS, HISTORY, OPERATIONS
 from plans.recording import Noted
 from servers import run_apart
 

@@ -468,6 +468,14 @@ async def test_vacuum_gives_space_back(engine: SqliteEngine) -> None:
     assert after["db_size"] == engine.path.stat().st_size
 
 
+async def test_vacuum_tells_the_planner_what_lies_in_the_tables(engine: SqliteEngine) -> None:
+    await fill(engine)
+    await engine.vacuum()
+    async with engine.reader.connect() as connection:
+        counted = (await connection.exec_driver_sql("SELECT tbl, stat FROM sqlite_stat1")).all()
+    assert {row[0] for row in counted} == {"item", "parent"}
+
+
 async def test_vacuum_waits_for_writers_a_bounded_time(other: SqliteEngine) -> None:
     engine = SqliteEngine(other.path, IMPATIENT)
     async with AsyncSession(other.writer) as holding:

@@ -29,7 +29,7 @@ from openclaw_store.errors import (
     ValidationError,
 )
 from openclaw_store.models import RequirementModel, table_of
-from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, TASKS, node_of
+from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, TASKS, node_of, unindexed
 from openclaw_store.repositories.scope import TASKS_DUE, Scope
 from openclaw_store.repositories.task_reading import SELECT_TASKS, task_of
 from openclaw_store.repositories.task_table import TaskTable
@@ -44,7 +44,7 @@ _DUE_TASKS: Final = SELECT_TASKS.where(*TASKS_DUE).order_by(TASKS.c.due_at).limi
 _DUE_IDS: Final = select(TASKS.c.task_id).where(*TASKS_DUE).order_by(TASKS.c.due_at).limit(_WAKE_LIMIT)
 _WAKE: Final = (
     update(TASKS)
-    .where(_MINE, TASKS.c.status == TaskStatus.PENDING)
+    .where(_MINE, unindexed(TASKS.c.status) == TaskStatus.PENDING)
     .values(
         queue_rank=type_coerce(TASKS.c.submitted_at, BigInteger)
         + TASKS.c.priority * bindparam("quantum", type_=BigInteger),

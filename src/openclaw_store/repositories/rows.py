@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Row, func, select
+from sqlalchemy import ColumnElement, Row, Select, func, select
 
 from openclaw_store.domain.node import NodeInfo, Tally, counted
 from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
@@ -72,20 +72,35 @@ _LOAD_FIELDS: Final = (
     "failed_tasks",
     "execution_us",
 )
-# InnoDB's statistics of a young table are those of an empty one: without the hint it reads all tasks for each node.
 _HINT: Final = "FORCE INDEX (ix_tasks_node)"
-_RUNNING: Final = (
+
+
+def found_by_node(statement: Select[Any]) -> Select[Any]:
+    """Return a statement that looks for the tasks of nodes, so that MySQL and MariaDB use the index for it.
+
+    InnoDB's statistics of a young table are those of an empty one: without the hint it reads all tasks.
+    """
+    return statement.with_hint(TASKS, _HINT, "mysql").with_hint(TASKS, _HINT, "mariadb")
+
+
+def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a text column so that no index offers itself for it.
+
+    Without statistics SQLite takes the order of the primary key, or any one status, for rarer than the few rows that
+    are looked for, and passes over the whole table.
+    """
+    return column.concat("")
+
+
+_RUNNING: Final = found_by_node(
     select(func.count())
     .select_from(TASKS)
-    .with_hint(TASKS, _HINT, "mysql")
-    .with_hint(TASKS, _HINT, "mariadb")
     .where(
         TASKS.c.cluster_id == NODES.c.cluster_id,
         TASKS.c.assigned_node == NODES.c.node_id,
         TASKS.c.status.in_(sorted(HELD)),
     )
-    .scalar_subquery()
-)
+).scalar_subquery()
 NODE_COLUMNS: Final = (
     *(NODES.c[name] for name in _NODE_FIELDS),
     *(HEARTBEATS.c[name] for name in _LOAD_FIELDS),
@@ -166,10 +181,12 @@ __all__ = [
     "TASK_STATES",
     "WHOLE_TASKS",
     "Frame",
+    "found_by_node",
     "heartbeat_row",
     "new_task",
     "node_of",
     "node_row",
     "task_state",
+    "unindexed",
     "whole_task",
 ]

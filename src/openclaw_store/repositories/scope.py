@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import CursorResult, Executable, Row, Select, bindparam, exists, select
+from sqlalchemy import CursorResult, Executable, Row, Select, bindparam, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
@@ -31,6 +31,9 @@ TASKS_DUE: Final = (
     _TASKS.c.due_at <= bindparam("moment"),
 )
 """Tasks that wait for a time which has come."""
+_FIRST_DUE: Final = select(_TASKS.c.due_at).where(*TASKS_DUE).order_by(_TASKS.c.due_at).limit(1).scalar_subquery()
+"""Read in the order of its index. PostgreSQL answers EXISTS by reading the whole table, because most times of finished
+tasks have come, and it expects the same of those that wait."""
 _SITUATION: Final = select(
     CLUSTERS.c.epoch,
     CLUSTERS.c.revision,
@@ -38,7 +41,7 @@ _SITUATION: Final = select(
     CLUSTERS.c.compact_revision,
     CLUSTERS.c.fence,
     CLUSTERS.c.requirement_count,
-    exists().where(*TASKS_DUE).label("some_are_due"),
+    _FIRST_DUE.is_not(None).label("some_are_due"),
 ).where(CLUSTERS.c.cluster_id == bindparam("cluster"))
 TOKEN: Final = select(_CHANGES.c.token).where(
     _CHANGES.c.cluster_id == bindparam("cluster"),

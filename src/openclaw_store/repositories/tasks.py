@@ -19,7 +19,7 @@ from openclaw_store.errors import (
 from openclaw_store.repositories import steps
 from openclaw_store.repositories.changes import ChangeRepository
 from openclaw_store.repositories.placement import Assignment, Claim, Placement
-from openclaw_store.repositories.rows import TASKS
+from openclaw_store.repositories.rows import TASKS, found_by_node, unindexed
 from openclaw_store.repositories.scope import Scope, only
 from openclaw_store.repositories.steps import Step
 from openclaw_store.repositories.task_reading import SELECT_TASKS, task_of
@@ -35,8 +35,9 @@ _BY_STATUS: Final = (
     .limit(bindparam("rows"))
 )
 _BY_NODE: Final = (
-    SELECT_TASKS.where(_MINE, TASKS.c.assigned_node == bindparam("node"))
-    .order_by(TASKS.c.task_id.desc())
+    found_by_node(SELECT_TASKS)
+    .where(_MINE, TASKS.c.assigned_node == bindparam("node"))
+    .order_by(unindexed(TASKS.c.task_id).desc())
     .limit(bindparam("rows"))
 )
 _BY_USER: Final = (
@@ -276,7 +277,8 @@ class TaskRepository:
         The tasks come back by id.
         """
         condition = self._scope.engine.any_of(TASKS.c.assigned_node, "nodes")
-        held = SELECT_TASKS.where(_MINE, condition, TASKS.c.status.in_(sorted(HELD))).order_by(TASKS.c.task_id)
+        mine = found_by_node(SELECT_TASKS).where(_MINE, condition, TASKS.c.status.in_(sorted(HELD)))
+        held = mine.order_by(unindexed(TASKS.c.task_id))
         before = await self._table.by_id(self._scope.engine.lock_rows(held), nodes=self._scope.ids(sorted(reasons)))
         now = await self._scope.now()
         after = {

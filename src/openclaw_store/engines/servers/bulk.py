@@ -60,7 +60,7 @@ class PostgresqlBulk(BulkStatement):
         table, split = bulk.table.name, len(bulk.columns)
         sets = ", ".join(_set(table, name, one, bulk) for name, one in zip(bulk.columns, elements, strict=False))
         found = " AND ".join(f"{table}.{k} = {one}" for k, one in zip(bulk.keys, elements[split:], strict=True))
-        return f"UPDATE {table} SET {sets} FROM {_ELEMENTS} WHERE {found}"
+        return f"UPDATE {table} SET {sets} FROM {_COUNTED_ELEMENTS} WHERE {found}"
 
 
 class MysqlBulk(BulkStatement):
@@ -79,6 +79,8 @@ class MysqlBulk(BulkStatement):
 
 
 _ELEMENTS: Final = "jsonb_array_elements(CAST(:rows AS jsonb)) AS given(v)"
+_COUNTED_ELEMENTS: Final = f"(SELECT v FROM {_ELEMENTS} LIMIT jsonb_array_length(CAST(:rows AS jsonb))) AS counted"
+"""Tells PostgreSQL how many there are: it expects a hundred, and rather reads a table of 10,000 rows to find one."""
 
 
 def _element(place: int, column: Column[Any]) -> str:

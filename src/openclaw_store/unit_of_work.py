@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from openclaw_store.domain.change import Commit
 from openclaw_store.engines import Failure
+from openclaw_store.engines.cancelling import see_through
 from openclaw_store.errors import ClosedError, CommitUnknownError
 from openclaw_store.repositories import (
     ChangeRepository,
@@ -93,9 +94,9 @@ class UnitOfWork:
         return await self._scope.now()
 
     async def rollback(self) -> None:
-        """Undo everything and end the unit."""
+        """Undo everything and end the unit. When cancelled, that is done first: nobody would wait for it any more."""
         self._ended = True
-        await asyncio.shield(self._abandon())
+        await see_through(self._abandon())
 
     async def _abandon(self) -> None:
         connection = self._scope.connection

@@ -1,10 +1,12 @@
 """Starting and stopping a StateManager: whatever comes in between, it is open or it is closed, and nothing is left."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from behaviour.test_tasks import node, task
+from conftest import Store
 from openclaw_store import ClosedError, Database, StateManager
 from openclaw_store.state.feed import Feed
 
@@ -88,3 +90,15 @@ async def test_a_start_that_is_cancelled_at_its_end_leaves_nothing_open(
     async with manager:
         await manager.add_task(task("a"))
     await nothing_is_left(manager)
+
+
+async def test_a_rollback_is_over_when_its_cancellation_passes(store: Store) -> None:
+    uow = await store.unit().__aenter__()
+    await uow.tasks.create(task("a"))
+    undoing = asyncio.ensure_future(uow.rollback())
+    await asyncio.sleep(0)
+    undoing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await undoing
+    pool: Any = store.engine.writer.sync_engine.pool
+    assert pool.checkedout() == 0

@@ -161,7 +161,13 @@ class ServerEngine(ABC):
                 await self._begin(session)
 
     async def _begin(self, session: AsyncSession) -> None:
-        await see_through(self._set_up(session, await session.connection()))
+        connection = await session.connection()
+        try:
+            await see_through(self._set_up(session, connection))
+        except (SQLAlchemyError, OSError):
+            # Whatever is wrong with it, nobody gets it again: to roll back may fail as well, and then it would be lost.
+            await connection.invalidate()
+            raise
 
     async def _set_up(self, session: AsyncSession, connection: AsyncConnection) -> None:
         writes = session.bind is self.writer

@@ -1,6 +1,8 @@
 """Starting and stopping a StateManager: whatever comes in between, it is open or it is closed, and nothing is left."""
 
 import asyncio
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +11,15 @@ from behaviour.test_tasks import node, task
 from conftest import Store
 from openclaw_store import ClosedError, Database, StateManager
 from openclaw_store.state.feed import Feed
+
+
+@pytest.fixture(autouse=True)
+def _alert_threads() -> Iterator[None]:
+    """An event loop that is never idle would leave SQLite's thread the interpreter every 5 ms only."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(0.0002)
+    yield
+    sys.setswitchinterval(usual)
 
 
 async def nothing_is_left(manager: StateManager) -> None:

@@ -20,6 +20,7 @@ from openclaw_store.errors import (
     TaskNotFoundError,
     ValidationError,
 )
+from openclaw_store.repositories.task_reading import SELECT_TASKS
 
 
 def task(name: str = "t", **fields: object) -> Task:
@@ -48,14 +49,19 @@ async def test_a_stored_task_comes_back_as_it_was(store: Store) -> None:
     assert stored.parameters["x"] == [1, {"y": None}]
 
 
+def test_every_field_of_a_task_is_read() -> None:
+    names = [str(column.key) for column in SELECT_TASKS.selected_columns]
+    assert sorted(names) == sorted(Task.__struct_fields__)
+
+
 async def test_what_tasks_have_in_common_is_held_once(store: Store) -> None:
-    alike = {"required_skills": ["a", "b"], "description": "a job", "metadata": {"team": "x"}}
+    alike = {"required_skills": ["a", "b"], "affinity_tags": ["x"], "user_id": "u"}
     await put(store, task("first", **alike), task("second", parameters={"x": 1}, **alike))
     async with store.unit() as uow:
         first, second = (await uow.tasks.get_many(["first", "second"])).values()
-    assert (first.required_skills, dict(first.metadata), dict(first.parameters)) == (("a", "b"), {"team": "x"}, {})
+    assert (first.required_skills, first.affinity_tags, first.user_id) == (("a", "b"), ("x",), "u")
     assert dict(second.parameters) == {"x": 1}
-    for field in ("required_skills", "description", "metadata"):
+    for field in ("required_skills", "affinity_tags", "user_id", "metadata"):
         assert getattr(first, field) is getattr(second, field)
 
 

@@ -127,7 +127,8 @@ class TaskRepository:
         """Return every unfinished task, in no particular order. The event loop goes on meanwhile."""
         live = [TaskStatus.PENDING, TaskStatus.SCHEDULED, TaskStatus.RUNNING]
         condition = TASKS.c.status.in_([status.value for status in live])
-        rows = (await self._scope.execute(SELECT_TASKS.where(_MINE, condition), self._mine)).all()
+        statement = SELECT_TASKS.where(_MINE, condition)
+        rows = (await self._scope.execute(statement, {"cluster": self._scope.cluster_id})).all()
         tasks: list[Task] = []
         for first in range(0, len(rows), _AT_A_TIME):
             tasks += map(task_of, rows[first : first + _AT_A_TIME])
@@ -341,10 +342,6 @@ class TaskRepository:
             tasks.append(task)
         known |= keys
         return tasks, list(fresh.values())
-
-    @property
-    def _mine(self) -> dict[str, Any]:
-        return {"cluster": self._scope.cluster_id}
 
     def _require_payloads_fit(self, task: Task) -> None:
         for field in ("parameters", "metadata", "result"):

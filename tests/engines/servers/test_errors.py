@@ -91,6 +91,23 @@ async def test_a_full_pool_is_busy(address: str) -> None:
             await session.close()
 
 
+@BOTH
+async def test_a_connection_that_can_neither_begin_nor_roll_back_is_given_up(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(*_: Any) -> Any:
+        raise OSError("the connection is lost")
+
+    async with Database(address) as database:
+        pool = database.engine.writer.sync_engine
+        monkeypatch.setattr(database.engine, "prepare", break_down)
+        monkeypatch.setattr(pool.dialect, "do_rollback", break_down)
+        with pytest.raises(UnavailableError):
+            await database.unit_of_work().__aenter__()
+        assert pool.pool.checkedout() == 0  # type: ignore[attr-defined]  # a queue of them
+        monkeypatch.undo()
+
+
 @ALL
 async def test_a_row_that_a_constraint_refuses_is_not_shown(engine: Engine) -> None:
     await make_items(engine)

@@ -61,10 +61,12 @@ async def live_a_little(store: Store) -> None:
 
 async def test_revisions_are_dense_and_a_unit_without_changes_takes_none(store: Store) -> None:
     await live_a_little(store)
-    assert [commit.revision for commit in store.commits] == list(range(1, len(store.commits) + 1))
+    newest = len(store.commits)
+    assert [commit.revision for commit in store.commits] == list(range(1, newest + 1))
     async with store.unit() as uow:
         await uow.nodes.get_all_nodes()
-        assert await uow.commit() == len(store.commits)
+        assert await uow.commit() == newest
+    assert len(store.commits) == newest
     async with store.unit() as uow:
         changes = await uow.changes.since(0)
     assert changes == [change for commit in store.commits for change in commit.changes]
@@ -105,6 +107,33 @@ async def test_the_history_below_the_floor_is_gone_and_says_so(store: Store) -> 
         for gone in (2, 6):
             with pytest.raises(ResyncRequiredError):
                 await uow.changes.since(gone)
+
+
+async def test_a_commit_under_way_is_waited_for_when_its_unit_is_cancelled(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uow = await store.unit().__aenter__()
+    await uow.tasks.create(task("a"))
+    begun, gate, commit = asyncio.Event(), asyncio.Event(), uow.session.commit
+
+    async def commit_when_told() -> None:
+        begun.set()
+        await gate.wait()
+        await commit()
+
+    monkeypatch.setattr(uow.session, "commit", commit_when_told)
+    committing = asyncio.ensure_future(uow.commit())
+    await begun.wait()
+    committing.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not committing.done()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await committing
+    assert [one.revision for one in store.commits] == [1]  # whoever follows has it
+    async with store.unit() as unit:
+        assert list(await unit.tasks.get_many(["a"])) == ["a"]
 
 
 async def test_cancelling_a_unit_anywhere_leaves_no_lock_and_no_half(store: Store) -> None:

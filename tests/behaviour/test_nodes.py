@@ -8,7 +8,7 @@ from sqlalchemy import event
 from behaviour.test_tasks import node, task
 from conftest import Store
 from openclaw_store import NodeStatus, TaskStatus
-from openclaw_store.errors import StaleAttemptError, ValidationError
+from openclaw_store.errors import ConflictError, NodeUnavailableError, StaleAttemptError, ValidationError
 
 
 class Statements:
@@ -87,3 +87,39 @@ async def test_nodes_that_register_at_once_share_a_commit(store: Store) -> None:
         with pytest.raises(StaleAttemptError):
             await manager.complete_task("t", held.attempt)
         await manager.verify()
+
+
+async def test_a_lost_node_keeps_what_it_has_ended(store: Store) -> None:
+    async with store.unit() as uow:
+        await uow.nodes.register(node())
+        await uow.tasks.create_many([task("done"), task("held")])
+        await uow.tasks.claim("n1", 2, start=True)
+        await uow.tasks.complete("done", 1)
+        await uow.nodes.update_status("n1", "offline")
+    async with store.unit() as uow:
+        found = await uow.tasks.get_many(["done", "held"])
+    assert {one.task_id: one.status for one in found.values()} == {
+        "done": TaskStatus.COMPLETED,
+        "held": TaskStatus.PENDING,
+    }
+
+
+@pytest.mark.parametrize("status", ["busy", "maintenance", "error"])
+async def test_a_node_that_is_not_online_gets_no_tasks(store: Store, status: str) -> None:
+    async with store.unit() as uow:
+        await uow.nodes.register(node())
+        await uow.tasks.create(task("t"))
+        await uow.nodes.update_status("n1", status)
+        assert await uow.tasks.claim("n1") == []
+        (outcome,) = await uow.tasks.assign([("t", "n1")])
+        assert isinstance(outcome.error, NodeUnavailableError)
+        assert (await uow.tasks.get("t")).status is TaskStatus.PENDING
+
+
+async def test_an_update_of_a_node_from_an_older_version_is_refused(store: Store) -> None:
+    async with store.unit() as uow:
+        read = await uow.nodes.register(node())
+        stored = await uow.nodes.update(read.replace(hostname="new"))
+        with pytest.raises(ConflictError):
+            await uow.nodes.update(read.replace(hostname="older"))
+        assert (await uow.nodes.get("n1")).hostname == stored.hostname == "new"

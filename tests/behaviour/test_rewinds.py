@@ -75,6 +75,22 @@ async def test_a_claim_before_anybody_has_noticed_repeats_no_attempt(address: st
         await manager.verify()
 
 
+async def test_other_commits_under_the_same_numbers_are_noticed_by_a_claim(address: str) -> None:
+    async with StateManager(Database(address)) as manager, Database(address) as other:
+        await manager.add_node(node("a"))
+        await manager.add_node(node("b"))
+        await manager.add_task(task("t"))
+        standby = await copies(other.engine)
+        (lost,) = await manager.claim_tasks("a", start=True)
+        put_to_sleep(manager)
+        await take_over(other.engine, standby)
+        for name in "xyz":
+            await other.run(lambda uow, name=name: uow.tasks.create(task(name)))  # type: ignore[misc]
+        (again,) = await manager.claim_tasks("b", start=True)
+        assert again.task_id == lost.task_id
+        assert again.attempt > lost.attempt
+
+
 async def test_what_others_have_written_since_is_no_rewind(address: str) -> None:
     async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
         put_to_sleep(one, two)

@@ -86,6 +86,16 @@ async def test_waiting_makes_up_for_priority(store: Store) -> None:
         assert [one.task_id for one in await uow.tasks.claim("n1", 2)] == ["old", "new"]
 
 
+async def test_claims_go_by_rank_across_requirements(store: Store) -> None:
+    await put(store, node(skills=("gpu",)))
+    for name, skills in (("a", ["gpu"]), ("b", []), ("c", ["gpu"]), ("d", [])):
+        await put(store, task(name, required_skills=skills))
+        store.advance(1)
+    async with store.unit() as uow:
+        assert [one.task_id for one in await uow.tasks.list_pending_tasks()] == ["a", "b", "c", "d"]
+        assert [one.task_id for one in await uow.tasks.claim("n1", 4)] == ["a", "b", "c", "d"]
+
+
 async def test_claims_match_every_required_skill(store: Store) -> None:
     await put(store, node(skills=("gpu", "python")), task("a", required_skills=["gpu", "python"]))
     await put(store, task("b", required_skills=["python", "rust"]), task("c"), task("d", required_skills=["gpu"]))
@@ -127,6 +137,21 @@ async def test_a_report_of_an_older_attempt_changes_nothing(store: Store) -> Non
         await uow.tasks.cancel("a")
         with pytest.raises(StaleAttemptError):
             await uow.tasks.complete("a", 2)
+
+
+@pytest.mark.parametrize("verb", ["start", "complete", "fail", "release"])
+async def test_no_verb_takes_another_attempt_than_the_present_one(store: Store, verb: str) -> None:
+    await put(store, node(), task("a"))
+    more = ("broken",) if verb == "fail" else ()
+    async with store.unit() as uow:
+        (first,) = await uow.tasks.claim("n1")
+        await uow.tasks.release("a", first.attempt)
+        (second,) = await uow.tasks.claim("n1", start=verb in {"complete", "fail"})
+        for attempt in (first.attempt, second.attempt + 1):
+            with pytest.raises(StaleAttemptError):
+                await getattr(uow.tasks, verb)("a", attempt, *more)
+        assert await uow.tasks.get("a") == second
+        await getattr(uow.tasks, verb)("a", second.attempt, *more)
 
 
 async def test_a_failed_task_is_retried_until_its_retries_are_used_up(store: Store) -> None:
@@ -188,6 +213,15 @@ async def test_assigning_answers_for_each_pair(store: Store) -> None:
     ]
 
 
+async def test_an_assignment_counts_what_the_node_holds_already(store: Store) -> None:
+    await put(store, node(slots=2), *(task(name) for name in "abc"))
+    async with store.unit() as uow:
+        await uow.tasks.claim("n1")
+    async with store.unit() as uow:
+        outcomes = await uow.tasks.assign([("b", "n1"), ("c", "n1")])
+    assert [type(one.error) for one in outcomes] == [type(None), NodeFullError]
+
+
 async def test_a_lost_nodes_tasks_go_back_in_the_same_transaction(store: Store) -> None:
     await put(store, node(), task("ran"), task("waited"))
     async with store.unit() as uow:
@@ -235,6 +269,16 @@ async def test_an_update_from_an_older_version_is_refused(store: Store) -> None:
         with pytest.raises(ConflictError):
             await uow.tasks.update(read.replace(priority=1))
         assert await uow.tasks.get("a") == stored
+
+
+async def test_what_a_held_task_needs_does_not_change(store: Store) -> None:
+    await put(store, node(skills=("gpu",)), task("a", required_skills=["gpu"]))
+    async with store.unit() as uow:
+        (held,) = await uow.tasks.claim("n1")
+        with pytest.raises(InvalidTransitionError, match="required skills"):
+            await uow.tasks.update(held.replace(required_skills=["tpu"]))
+        assert await uow.tasks.get("a") == held
+        assert (await uow.tasks.update(held.replace(name="renamed"))).name == "renamed"
 
 
 async def test_old_finished_tasks_are_removed_in_batches(store: Store) -> None:

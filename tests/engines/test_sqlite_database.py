@@ -25,6 +25,11 @@ async def test_a_store_is_opened_by_its_path_and_goes_on_where_it_was(tmp_path: 
         assert await database.check() == []
 
 
+async def test_a_store_is_durable_unless_it_was_told_otherwise(tmp_path: Path) -> None:
+    async with Database(tmp_path / "c.db") as database, database.engine.writer.connect() as connection:
+        assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar() == 2
+
+
 async def test_looking_creates_neither_a_database_nor_a_cluster(tmp_path: Path) -> None:
     path = tmp_path / "data" / "cluster.db"
     with pytest.raises(NotFoundError, match="openclaw-store upgrade"):

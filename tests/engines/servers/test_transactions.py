@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
 from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -103,6 +104,20 @@ async def test_locked_rows_are_passed_over_when_asked_for(address: str) -> None:
         async with writing(database.engine) as session, writing(other.engine) as second:
             assert await lock(session, ["t0", "t1"]) == ["t0", "t1"]
             assert await lock(second, ["t0", "t1", "t2"]) == ["t2"]
+
+
+@ALL
+async def test_a_statement_is_over_when_its_cancellation_passes(engine: Engine) -> None:
+    gate = asyncio.Event()
+    waiting = asyncio.ensure_future(engine.uninterrupted(gate.wait()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 @ALL

@@ -3,7 +3,6 @@
 import random
 import subprocess
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -12,65 +11,27 @@ import pytest
 from behaviour.test_tasks import node, task
 from faults.support import chance, process, rounds
 from openclaw_store import Database, StateManager, TaskStatus
+from openclaw_store.testing import History, check_history
 
 NEW_FILE: Final = 4
 """Rounds on one file, before the next one begins with a file that is not there yet."""
 
 
-class Ledger:
-    """What was acknowledged, over all rounds on one file."""
-
-    def __init__(self) -> None:
-        self.submitted: set[str] = set()
-        self.claimed: dict[str, int] = {}
-        self.completed: dict[str, tuple[int, str]] = {}
-
-    def note(self, lines: Iterable[str]) -> int:
-        """Take in the lines that a coordinator wrote; return how many."""
-        count = 0
-        for count, line in enumerate(lines, start=1):  # noqa: B007 - the count is what is wanted
-            match line.split():
-                case ["submitted", task_id]:
-                    self.submitted.add(task_id)
-                case ["claimed", task_id, attempt]:
-                    self.claimed[task_id] = int(attempt)
-                case ["completed", task_id, attempt, run]:
-                    self.completed[task_id] = int(attempt), run
-                case _:
-                    raise AssertionError(f"a torn line: {line!r}")
-        return count
-
-    async def check(self, manager: StateManager) -> None:
-        """Compare with what is stored."""
-        async with manager._database.unit_of_work(read_only=True) as uow:
-            stored = await uow.tasks.get_many(self.submitted | self.claimed.keys())
-        assert self.submitted <= stored.keys()
-        for task_id, attempt in self.claimed.items():
-            assert stored[task_id].attempt >= attempt
-        for task_id, (attempt, run) in self.completed.items():
-            found = stored[task_id]
-            assert (found.status, found.attempt) == (TaskStatus.COMPLETED, attempt), task_id
-            assert found.result == {"by": run, "attempt": attempt}
-
-
-def run_and_kill(path: Path, run: str, random_: random.Random) -> list[str]:
-    """Let a coordinator work until a random moment; return what it had told by then."""
+def run_and_kill(path: Path, run: str, record: Path, random_: random.Random) -> None:
+    """Let a coordinator work until a random moment, and note what it asks and is told."""
     by_time = random_.random() < 1 / 3
-    with process("worker", path, run) as it:
+    with process("worker", path, run, record) as it:
         assert it.stdout is not None
         timer = threading.Timer(random_.uniform(0, 1.2) if by_time else 30, it.kill)
         timer.start()
-        lines = []
         for _ in range(random_.randint(1, 600)):
-            if not (line := it.stdout.readline()):
+            if not it.stdout.readline():
                 break
-            lines.append(line)
         if not by_time:
             it.kill()
-        lines += it.stdout.readlines()
+        it.stdout.read()
         timer.cancel()
         assert _was_killed(it)
-    return lines
 
 
 def _was_killed(it: "subprocess.Popen[str]") -> bool:
@@ -82,18 +43,21 @@ def _was_killed(it: "subprocess.Popen[str]") -> bool:
 @pytest.mark.timeout(max(120, 5 * rounds(12)))
 async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     random_ = chance()
-    path, ledger, acknowledged = tmp_path, Ledger(), 0
+    path, records, judged = tmp_path, list[Path](), 0
     for number in range(rounds(12)):
         if number % NEW_FILE == 0:
-            path, ledger = tmp_path / f"{number}.db", Ledger()
-        acknowledged += ledger.note(run_and_kill(path, f"r{number}", random_))
+            path, records = tmp_path / f"{number}.db", []
+        records.append(tmp_path / f"{number}.record")
+        run_and_kill(path, f"r{number}", records[-1], random_)
         async with StateManager(Database(path), housekeeping_interval=None) as manager:
             assert await manager._database.check() == []
             await manager.verify()
-            await ledger.check(manager)
+            # A coordinator may be killed before it has noted anything.
+            history = History.read(record for record in records if record.exists())
+            judged += (await check_history(history, manager._database)).answers
             await go_on(manager, f"after-{number}")
             await manager.verify()
-    assert acknowledged > 100
+    assert judged > 100
 
 
 async def go_on(manager: StateManager, name: str) -> None:

@@ -1,12 +1,14 @@
-"""A coordinator to be killed: it submits, claims and completes without end, and tells on stdout what was acknowledged.
+"""A coordinator to be killed: it submits, claims and completes without end, and notes what it asks and is told.
 
-Arguments: the database's path, and a word for the ids of its tasks.
+Arguments: the database's path, a word for the ids of its tasks, and the file of its record. For each task that was
+acknowledged a line goes to stdout.
 """
 
 import asyncio
 
 from faults.telling import run, tell
 from openclaw_store import Database, NodeInfo, StateManager, Task
+from openclaw_store.testing import Recorder
 
 CALLERS = 8
 
@@ -26,8 +28,9 @@ async def work(manager: StateManager, word: str, caller: int) -> None:
             tell("completed", task.task_id, task.attempt, word)
 
 
-async def main(path: str, word: str) -> None:
-    async with StateManager(Database(path), housekeeping_interval=0.05) as manager:
+async def main(path: str, word: str, record: str) -> None:
+    recorder = Recorder(record)
+    async with recorder.wrap(StateManager(Database(path), housekeeping_interval=0.05), word) as manager:
         await asyncio.gather(*(work(manager, word, caller) for caller in range(CALLERS)))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from openclaw_store.domain.change import Change, Kind, Op
 from openclaw_store.domain.node import NodeStatus
 from openclaw_store.testing.entries import Call
+from openclaw_store.testing.lives import is_of
 from openclaw_store.testing.rules.evidence import PLACING, REPORTING, Evidence, Match
 from openclaw_store.testing.stories import Finding, Rule, seen_line
 
@@ -47,7 +48,9 @@ def _stored_otherwise(evidence: Evidence) -> Iterator[Finding]:
         if match.following is not None or match.change.op is Op.REMOVED or (seen.kind, seen.entity_id) in told:
             continue
         row = evidence.stored.table(seen.kind).get(seen.entity_id)
-        if row is not None and row.version == seen.version and (row.digest, row.slots) != (seen.digest, seen.slots):
+        if row is None or row.version != seen.version or not is_of(match.change, row):
+            continue  # that the table is not where the history ends is another rule
+        if (row.digest, row.slots) != (seen.digest, seen.slots):
             told.add((seen.kind, seen.entity_id))
             what = f"{match.call.client} was told {seen_line(seen)}; the table holds it with other contents."
             yield Finding(Rule.ACKNOWLEDGED, what, ((seen.kind, seen.entity_id),))

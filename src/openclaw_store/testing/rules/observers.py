@@ -60,7 +60,7 @@ def _what_is_wrong(sight: Sight, wanted: Change | None, before: Sight | None, *,
     missing = f"{_short(sight)} came where {wanted.revision}.{wanted.seq} should have"
     if before is None and resumed:
         return f"not resumable: {missing}"
-    return f"not {'atomic' if wanted.seq else 'reliable'}: {missing}"
+    return f"not {'atomic' if wanted.seq or sight.revision == wanted.revision else 'reliable'}: {missing}"
 
 
 def _short(sight: Sight) -> str:

@@ -65,7 +65,11 @@ async def check_history(history: History, database: Database) -> Judgement:
 
 
 def judge(history: History, stored: StoredHistory) -> Judgement:
-    """Compare what clients were told with what was stored, and return what came of it.
+    """Compare what clients were told with what was stored, and return what came of it; it raises nothing.
+
+    Args:
+        history: what they were told.
+        stored: what was read after the last call had ended.
 
     The work grows with the number of calls and changes, and no faster.
     """

@@ -127,8 +127,10 @@ class Call(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A call of a client, from its beginning to its end.
 
     Attributes:
-        began, ended: nanoseconds of the machine's monotonic clock; ``ended`` is None when nobody heard of its end.
-        before, after: the revision of the client's snapshot then; None when it was not open.
+        began: when, in nanoseconds of the machine's monotonic clock.
+        ended: the same of its end; None when nobody heard of it.
+        before: the revision of the client's snapshot when it began; None when it was not open.
+        after: the same when it ended.
         code: of the error that ended it.
         seen: the tasks and nodes that it answered with.
         node_ids: those of the nodes that it declared lost.

@@ -62,16 +62,17 @@ class Recorder:
         self._file = None if path is None else os.open(path, flags, 0o644)
 
     def wrap(self, manager: StateManager, client: str) -> StateManager:
-        """Return ``manager`` with its calls noted.
+        """Return ``manager`` with its calls noted: it is used as the manager itself is.
 
         Args:
             manager: may be wrapped before or after it is opened.
-            client: its name. What a StateManager promises about its own writes and reads is judged for each name.
+            client: its name. What a StateManager promises about its own writes and reads is judged for each name, so
+                two managers must not share one; after one has shut down, the next may have its name.
         """
         return cast("StateManager", _Recorded(self, manager, client))
 
     def note(self, line: Line) -> None:
-        """Append a line."""
+        """Append a line; a call makes two of them. Raises OSError when the file cannot be written."""
         if self._file is None:
             self.lines.append(line)
         else:

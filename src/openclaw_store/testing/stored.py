@@ -24,7 +24,8 @@ class StoredHistory(msgspec.Struct, frozen=True, kw_only=True):
         changes: in order.
         tasks: by id: every unfinished one, and those that the history or the clients know of.
         nodes: by id, all of them.
-        task_counts, node_counts: how many tasks and nodes have each status, as the store counts them.
+        task_counts: how many tasks have each status, as the store counts them.
+        node_counts: the same of nodes.
         problems: what the store's own audit found, in words.
     """
 

@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 MEASURING := $(VENV)/.measuring
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type docs bench bench-quick clean
+.PHONY: help demo test test-mutants lint type docs bench bench-quick clean
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -26,6 +26,9 @@ demo: $(READY)  ## Watch a cluster lose nodes and its coordinator, and nothing e
 
 test: $(READY)  ## Run the tests, and see that they reach nearly every branch
 	$(BIN)/python -m pytest --cov
+
+test-mutants: $(READY)  ## Take each protection out, and see that a test notices; ten minutes (ARGS="--only NAME")
+	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 lint: $(READY)  ## Check style, formatting and the direction of imports
 	$(BIN)/ruff check .

@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, delete, func, insert, select, update
+from sqlalchemy import Column, Integer, MetaData, Table, delete, func, insert, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from behaviour.test_tasks import node, task
 from conftest import Store
@@ -125,3 +126,10 @@ async def test_a_unit_whose_commit_is_unknown_is_not_run_again(store: Store) -> 
     with pytest.raises(CommitUnknownError):
         await store.database.run(work)
     assert runs == 1
+
+
+async def test_an_error_of_your_own_statement_leaves_the_unit_as_one_of_ours(store: Store) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        async with store.unit() as uow:
+            await uow.session.execute(text("SELECT * FROM nowhere"))
+    assert isinstance(caught.value.__cause__, SQLAlchemyError)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from behaviour.test_tasks import task
+from behaviour.test_tasks import node, task
 from openclaw_store import Database, UnitOfWork
 from openclaw_store.domain.change import Commit
 from openclaw_store.errors import (
@@ -45,6 +45,13 @@ async def test_a_reading_unit_cannot_write(address: str) -> None:
             async with database.unit_of_work(read_only=True) as uow:
                 await uow.tasks.create(task("a"))
         await database.run(lambda uow: uow.tasks.create(task("a")))
+
+
+async def test_a_reading_unit_says_so_within_the_unit(address: str) -> None:
+    async with Database(address) as database, database.unit_of_work(read_only=True) as uow:
+        with pytest.raises(ReadOnlyError):
+            await uow.nodes.create(node())
+        await uow.rollback()
 
 
 async def test_many_writers_wait_their_turn_and_revisions_stay_dense(address: str) -> None:

@@ -186,3 +186,13 @@ async def test_a_heartbeat_that_waited_while_its_node_registered_afresh_is_nobod
         await manager.update_heartbeat("a", disk_usage=70)
         await manager.sync_to_database()
         assert await loads(store) == {"a": (0, 0, 70)}
+
+
+async def test_a_heartbeat_that_was_stored_since_keeps_its_node(store: Store) -> None:
+    await register(store, "a", "b")
+    store.advance(200)
+    async with store.unit() as uow:
+        assert [one.node_id for one in await uow.nodes.find_stale_nodes(120)] == ["a", "b"]
+    await hear(store, beat("a"))
+    async with store.unit() as uow:
+        assert [one.node_id for one in await uow.nodes.mark_lost(["a", "b"], 120)] == ["b"]

@@ -5,8 +5,10 @@ import socket
 import statistics
 import sys
 import time
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from behaviour.test_tasks import task
 from openclaw_store import ConfigurationError, Database, MissingDependencyError, StateManager, ValidationError
@@ -55,6 +57,22 @@ async def test_a_read_of_the_latest_state_is_not_older_than_its_call(
         for number in range(5):
             await one.add_task(task(f"t{number}"))
             assert f"t{number}" in (await two.get_latest_state()).tasks
+
+
+@pytest.mark.parametrize("address", ["postgresql", "postgresql+asyncpg"], indirect=True)
+async def test_no_transaction_that_writes_notifies(address: str) -> None:
+    # To notify takes a lock of the whole server at the COMMIT: every writer of every cluster would wait for it.
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_more: object) -> None:
+        statements.append(statement)
+
+    async with StateManager(Database(address)) as manager:
+        event.listen(manager._database.engine.writer.sync_engine, "before_cursor_execute", note)
+        await manager.add_task(task("a"))
+        await manager.cancel_task("a")
+    assert len(statements) > 4
+    assert [statement for statement in statements if "notify" in statement.lower()] == []
 
 
 def redis_answers() -> bool:

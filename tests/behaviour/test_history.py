@@ -154,3 +154,27 @@ async def test_cancelling_a_unit_anywhere_leaves_no_lock_and_no_half(store: Stor
         async with store.unit() as uow:
             assert len(await uow.tasks.get_many([f"{number}a", f"{number}b"])) in (0, 2)
     assert cancelled > 0
+
+
+async def test_the_history_is_read_in_whole_revisions(store: Store) -> None:
+    for names in ("abc", "def", "g"):
+        await put_together(store, names)
+    async with store.unit() as uow:
+        for limit, whole in ((1, 1), (3, 1), (5, 1), (6, 2), (7, 3)):
+            found = [change.revision for change in await uow.changes.since(0, limit)]
+            assert found == [1, 1, 1, 2, 2, 2, 3][: 3 * whole]
+
+
+async def put_together(store: Store, names: str) -> None:
+    async with store.unit() as uow:
+        await uow.tasks.create_many([task(name) for name in names])
+
+
+async def test_young_history_is_not_compacted(store: Store) -> None:
+    await put(store, *(task(f"old{number}") for number in range(3)))
+    store.advance(10)
+    await put(store, *(task(f"young{number}") for number in range(3)))
+    revisions = [commit.revision for commit in store.commits]
+    async with store.unit() as uow:
+        assert await uow.changes.raise_floor(keep_revisions=0, keep_seconds=5) == 1
+    assert revisions == [1, 2]

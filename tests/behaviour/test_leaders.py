@@ -54,6 +54,19 @@ async def test_who_resigns_is_followed_at_once(store: Store) -> None:
     assert await campaign(store, "c") is None
 
 
+async def test_who_leads_again_does_so_under_another_term(store: Store) -> None:
+    terms = []
+    for holder in "aba":
+        lead = await campaign(store, holder)
+        assert lead is not None
+        terms.append(lead)
+        store.advance(11)
+    async with store.unit() as uow:
+        with pytest.raises(StaleTermError):
+            await uow.leaders.require(terms[0])
+        await uow.leaders.require(terms[2])
+
+
 async def test_many_campaigns_at_once_have_one_winner(address: str) -> None:
     async with Database(address) as one, Database(address) as two:
 

@@ -267,6 +267,24 @@ async def test_nobody_is_lost_because_heartbeats_could_not_be_stored(
     assert await coordinator.manager.check_stale_nodes() == ["n0"]
 
 
+async def test_heartbeats_that_could_not_be_stored_are_kept(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(nodes: NodeRepository, heartbeats: object) -> list[Heartbeat]:
+        raise DatabaseError("the disk is gone")
+
+    await coordinator.register(1)
+    coordinator.pass_time(1)
+    await coordinator.manager.update_heartbeat("n0", cpu_usage=7)
+    with monkeypatch.context() as patch:
+        patch.setattr(NodeRepository, "update_heartbeats", refuse)
+        with pytest.raises(DatabaseError):
+            await coordinator.manager.sync_to_database()
+    await coordinator.manager.sync_to_database()
+    async with coordinator.store.unit() as uow:
+        assert (await uow.nodes.get("n0")).cpu_usage == 7
+
+
 async def test_more_than_a_third_at_once_needs_a_second_look(coordinator: Coordinator) -> None:
     names = await coordinator.register(6)
     coordinator.pass_time(121)
@@ -287,7 +305,9 @@ async def test_more_than_a_third_at_once_needs_a_second_look(coordinator: Coordi
 async def test_a_heartbeat_that_arrives_before_the_decision_wins(coordinator: Coordinator) -> None:
     await coordinator.register(4)
     coordinator.pass_time(121)
-    await coordinator.hear(["n0", "n1", "n2", "n3"])
+    await coordinator.hear(["n1", "n2", "n3"])
+    await coordinator.manager.sync_to_database()
+    await coordinator.hear(["n0"])  # is not stored yet
     assert await coordinator.manager.check_stale_nodes() == []
 
 
@@ -354,6 +374,18 @@ async def test_tasks_are_taken_back_when_their_time_is_up(coordinator: Coordinat
     assert {one.task_id: one.status for one in taken} == {"a": TaskStatus.PENDING, "b": TaskStatus.TIMEOUT}
     assert (await coordinator.manager.get_task("c")).status is TaskStatus.RUNNING
     await coordinator.manager.verify()
+
+
+async def test_the_log_of_expired_tasks_holds_no_payload(coordinator: Coordinator) -> None:
+    coordinator.store.policy = Policy(start_lease=10)
+    await coordinator.manager.add_node(node())
+    await coordinator.manager.add_task(task("a", parameters={"key": "s3cret"}))
+    await coordinator.manager.claim_tasks("n1")
+    coordinator.pass_time(11)
+    with structlog.testing.capture_logs() as logs:
+        assert len(await coordinator.manager.expire_tasks()) == 1
+    assert [entry["event"] for entry in logs] == ["tasks_expired"]
+    assert "s3cret" not in repr(logs)
 
 
 async def test_the_house_is_kept_without_being_asked_for(store: Store) -> None:

@@ -123,3 +123,17 @@ async def test_an_update_of_a_node_from_an_older_version_is_refused(store: Store
         with pytest.raises(ConflictError):
             await uow.nodes.update(read.replace(hostname="older"))
         assert (await uow.nodes.get("n1")).hostname == stored.hostname == "new"
+
+
+async def test_a_node_that_is_removed_gives_its_tasks_back(store: Store) -> None:
+    async with store.unit() as uow:
+        await uow.nodes.register(node())
+        await uow.tasks.create_many([task("ran"), task("waited")])
+        await uow.tasks.claim("n1", 2)
+        await uow.tasks.start("ran", 1)
+        await uow.nodes.delete("n1")
+    async with store.unit() as uow:
+        found = await uow.tasks.get_many(["ran", "waited"])
+        assert {(one.status, one.assigned_node) for one in found.values()} == {(TaskStatus.PENDING, None)}
+        assert [one.retry_count for one in found.values()] == [1, 0]
+        assert await uow.changes.audit() == []

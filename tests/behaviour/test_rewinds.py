@@ -91,6 +91,31 @@ async def test_other_commits_under_the_same_numbers_are_noticed_by_a_claim(addre
         assert again.attempt > lost.attempt
 
 
+async def test_as_many_other_commits_are_no_substitute_for_those_that_were_lost(address: str) -> None:
+    async with StateManager(Database(address)) as manager, Database(address) as other:
+        await manager.add_task(task("a"))
+        standby = await copies(other.engine)
+        await manager.add_task(task("lost"))
+        put_to_sleep(manager)
+        await take_over(other.engine, standby)
+        await other.run(lambda uow: uow.tasks.create(task("instead")))
+        await manager.refresh_from_database()
+        assert sorted((await manager.get_state()).tasks) == ["a", "instead"]
+        await manager.verify()
+
+
+async def test_a_snapshot_behind_the_compacted_history_is_read_afresh(address: str) -> None:
+    async with StateManager(Database(address)) as manager, Database(address) as other:
+        put_to_sleep(manager)
+        for name in "abc":
+            await other.run(lambda uow, name=name: uow.tasks.create(task(name)))  # type: ignore[misc]
+        await other.compact_history(keep_revisions=1, keep_seconds=0)
+        with structlog.testing.capture_logs() as logs:
+            await manager.refresh_from_database()
+        assert [entry["event"] for entry in logs] == ["state_resynced"]  # nothing was lost: the epoch stays
+        assert sorted((await manager.get_state()).tasks) == ["a", "b", "c"]
+
+
 async def test_what_others_have_written_since_is_no_rewind(address: str) -> None:
     async with StateManager(Database(address)) as one, StateManager(Database(address)) as two:
         put_to_sleep(one, two)

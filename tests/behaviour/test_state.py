@@ -10,8 +10,10 @@ import structlog
 from behaviour.test_tasks import node, task
 from conftest import Store
 from following import put_to_sleep
-from openclaw_store import Database, NodeInfo, NodeStatus, StateManager, Task, TaskStatus, TaskType
+from openclaw_store import Database, NodeInfo, NodeStatus, StateManager, Task, TaskStatus, TaskType, UnitOfWork
+from openclaw_store.domain.change import Commit
 from openclaw_store.domain.checks import moment_of
+from openclaw_store.domain.cluster import ClusterState
 from openclaw_store.errors import (
     ClosedError,
     DatabaseError,
@@ -21,6 +23,7 @@ from openclaw_store.errors import (
     TaskNotFoundError,
 )
 from openclaw_store.repositories import ChangeRepository, ClusterHead
+from openclaw_store.state.reading import News
 
 
 async def test_the_snippet_of_the_design_runs(address: str) -> None:
@@ -116,6 +119,22 @@ async def test_one_bad_call_spoils_none_of_the_others(address: str) -> None:
         await manager.verify()
 
 
+async def test_a_call_that_breaks_its_transaction_spoils_none_of_the_others(address: str) -> None:
+    async def break_it(uow: UnitOfWork) -> None:
+        raise DatabaseError("a statement was refused")
+
+    async with StateManager(Database(address)) as manager:
+        answers = await asyncio.gather(
+            manager.add_task(task("a")),
+            manager._committing.run(break_it),
+            manager.add_task(task("b")),
+            return_exceptions=True,
+        )
+        assert [type(one).__name__ for one in answers] == ["Task", "DatabaseError", "Task"]
+        assert sorted((await manager.get_state()).tasks) == ["a", "b"]
+        await manager.verify()
+
+
 async def test_a_delayed_task_is_pending_once_its_time_has_come(store: Store) -> None:
     async with StateManager(store.database) as manager:
         await manager.add_task(task("a", not_before=moment_of(store.now) + timedelta(seconds=10)))
@@ -142,6 +161,28 @@ async def test_a_commit_during_a_poll_is_no_rewritten_history(address: str, monk
             await manager.refresh_from_database()
         assert manager.version == 2
         assert "state_resynced" not in [entry["event"] for entry in logs]
+        await manager.verify()
+
+
+async def test_a_commit_that_is_handed_over_during_a_poll_is_applied_once(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with StateManager(Database(address)) as manager, Database(address) as other:
+        put_to_sleep(manager)
+        commits: list[Commit] = []
+        other.follow(commits.append)
+        await other.run(lambda uow: uow.tasks.create(task("a")))
+        read = News.read
+
+        async def read_and_be_handed_over(uow: UnitOfWork, head: ClusterHead, start: ClusterState) -> News | None:
+            news = await read(uow, head, start)
+            manager._database._publish(commits[0])  # as if it were a commit of this process
+            return news
+
+        with monkeypatch.context() as patch:
+            patch.setattr(News, "read", read_and_be_handed_over)
+            await manager.refresh_from_database()
+        assert await manager.get_task_stats() | {"pending": 1} == await manager.get_task_stats()
         await manager.verify()
 
 

@@ -294,6 +294,14 @@ async def test_old_finished_tasks_are_removed_in_batches(store: Store) -> None:
         assert (await uow.tasks.statistics())["total"] == 1
 
 
+async def test_a_unit_has_one_time(store: Store) -> None:
+    async with store.unit() as uow:
+        began = await uow.now()
+        store.advance(5)
+        assert await uow.now() == began
+        assert (await uow.tasks.create(task("a"))).submitted_at == began
+
+
 def test_a_naive_datetime_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         task(not_before=datetime(2026, 1, 1))  # noqa: DTZ001

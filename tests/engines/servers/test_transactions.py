@@ -11,7 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from engines.servers.support import ALL, BOTH, fill, make_items, product, writing
 from engines.servers.test_errors import put_cluster
 from openclaw_store import Database, NodeInfo, Task, UnitOfWork
+from openclaw_store.domain.checks import moment_of
 from openclaw_store.engines import Engine, Failure
+from openclaw_store.engines.servers import postgresql
 from openclaw_store.models import ClusterModel, NodeModel, table_of
 from openclaw_store.repositories.rows import TASKS
 from openclaw_store.repositories.task_reading import SELECT_TASKS
@@ -53,6 +55,17 @@ async def test_the_time_is_the_servers_to_the_microsecond_whatever_the_session_t
     assert moments == sorted(set(moments))
     assert abs(moments[-1].timestamp() - time.time()) < 60  # the server may be another machine
     assert any(moment.microsecond % 1000 for moment in moments)
+
+
+@ALL
+async def test_the_time_is_what_the_server_says(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "time", text("SELECT 1500000"))
+    beginning = text("SELECT 1500000, set_config('lock_timeout', :timeout, true)")
+    monkeypatch.setattr(postgresql, "_BEGIN_WRITING", beginning)
+    for pool in (engine.reader, engine.writer):
+        async with AsyncSession(pool) as session:
+            await engine.begin(session)
+            assert await engine.now(session) == moment_of(1_500_000)
 
 
 @ALL

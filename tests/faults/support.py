@@ -12,9 +12,13 @@ from typing import Final
 TESTS: Final = Path(__file__).parents[1]
 
 
-def rounds(usual: int) -> int:
-    """Return how often to try: as the environment says, or as usual."""
-    return int(os.environ.get("OPENCLAW_TEST_ROUNDS", usual))
+FULL: Final = os.environ.get("OPENCLAW_TEST_FULL", "") not in {"", "0"}
+"""Whether attacks go on for as long as proves something, as ``make test-faults`` asks, and not just for a moment."""
+
+
+def rounds(usual: int, full: int | None = None) -> int:
+    """Return how often to try: as the environment says, or ``full`` times where that is asked for, or as usual."""
+    return int(os.environ.get("OPENCLAW_TEST_ROUNDS", full if FULL and full is not None else usual))
 
 
 def chance() -> random.Random:

@@ -40,11 +40,11 @@ def _was_killed(it: "subprocess.Popen[str]") -> bool:
     return True
 
 
-@pytest.mark.timeout(max(120, 5 * rounds(12)))
+@pytest.mark.timeout(max(120, 5 * rounds(12, 500)))
 async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     random_ = chance()
     path, records, judged = tmp_path, list[Path](), 0
-    for number in range(rounds(12)):
+    for number in range(rounds(12, 500)):
         if number % NEW_FILE == 0:
             path, records = tmp_path / f"{number}.db", []
         records.append(tmp_path / f"{number}.record")

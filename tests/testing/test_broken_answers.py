@@ -44,6 +44,12 @@ async def test_contents_that_are_not_what_was_acknowledged(case: Case) -> None:
     told(case, Rule.ACKNOWLEDGED, "the table holds it with other contents", "complete_task a attempt 1")
 
 
+async def test_a_result_that_is_not_the_one_that_was_reported(case: Case) -> None:
+    call = case.call("complete_task")
+    case.put(call, asked=replace(call.asked, result=1))
+    told(case, Rule.ACKNOWLEDGED, "c1 completed task a, which has another result than it gave")
+
+
 async def test_a_lost_node_that_is_not_lost(case: Case) -> None:
     call = case.call("release_task")
     case.forge(call, operation="check_stale_nodes", asked=Asked(), seen=(), node_ids=("n1",))

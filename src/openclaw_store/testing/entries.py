@@ -12,9 +12,10 @@ import msgspec
 
 from openclaw_store.domain.change import Change, Kind, Op
 from openclaw_store.domain.cluster import ClusterState
-from openclaw_store.domain.json import JsonArray, JsonObject
+from openclaw_store.domain.json import JsonArray, JsonObject, dump, freeze
 from openclaw_store.domain.node import NodeInfo
 from openclaw_store.domain.task import Task
+from openclaw_store.errors import ValidationError
 from openclaw_store.repositories.placement import Assignment
 
 
@@ -36,6 +37,7 @@ class Seen(msgspec.Struct, frozen=True, gc=False, array_like=True):
         node_id: the node that holds the task, or held it last.
         slots: of a node its ``max_concurrent_tasks``.
         digest: of everything that is stored of a task; 0 for a node, whose loads are no history.
+        result: a digest of the task's result.
     """
 
     kind: Kind
@@ -46,6 +48,7 @@ class Seen(msgspec.Struct, frozen=True, gc=False, array_like=True):
     node_id: str | None = None
     slots: int = 0
     digest: int = 0
+    result: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -64,6 +67,7 @@ class Asked(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         node_ids: the same of nodes.
         keyed: whether a task that was submitted had an ``idempotency_key``.
         slots: the ``max_concurrent_tasks`` of a node that it was given.
+        result: a digest of the result that a task was completed with.
         revision: that was waited for, or from which a watch began.
         resumed: whether a watch was begun with a bookmark or a revision.
     """
@@ -73,6 +77,7 @@ class Asked(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     attempt: int | None = None
     keyed: bool = False
     slots: int | None = None
+    result: int | None = None
     revision: int | None = None
     resumed: bool = False
 
@@ -206,6 +211,7 @@ def asked_of(arguments: Mapping[str, Any]) -> Asked:
         attempt=_number(arguments.get("attempt")),
         keyed=any(one.idempotency_key is not None for one in tasks),
         slots=nodes[0].max_concurrent_tasks if nodes else None,
+        result=_digest_of(arguments["result"]) if "result" in arguments else None,
         revision=_number(arguments.get("revision")),
     )
 
@@ -235,12 +241,21 @@ def _task(task: Task) -> Seen:
         task.attempt,
         task.assigned_node,
         digest=zlib.crc32(_encode(task)),
+        result=_digest_of(task.result) or 0,
     )
 
 
 def _node(node: NodeInfo) -> Seen:
     slots = node.max_concurrent_tasks
     return Seen(Kind.NODE, node.node_id, node.version, node.status.value, node.incarnation, node.node_id, slots)
+
+
+def _digest_of(value: Any) -> int | None:
+    """Return a digest of a JSON value, frozen or not; None for what is none."""
+    try:
+        return zlib.crc32((dump(freeze(value, "result")) or "").encode())
+    except ValidationError:
+        return None
 
 
 def _raw(value: Any) -> str:

@@ -15,6 +15,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     yield from _without_change(evidence)
     yield from _of_others(evidence)
     yield from _stored_otherwise(evidence)
+    yield from _of_another_result(evidence)
     yield from _not_lost(evidence)
 
 
@@ -54,6 +55,14 @@ def _stored_otherwise(evidence: Evidence) -> Iterator[Finding]:
             told.add((seen.kind, seen.entity_id))
             what = f"{match.call.client} was told {seen_line(seen)}; the table holds it with other contents."
             yield Finding(Rule.ACKNOWLEDGED, what, ((seen.kind, seen.entity_id),))
+
+
+def _of_another_result(evidence: Evidence) -> Iterator[Finding]:
+    for match in evidence.matches:
+        wanted = match.call.asked.result
+        if wanted is not None and wanted != match.seen.result:
+            what = f"{match.call.client} completed task {match.seen.entity_id}, which has another result than it gave."
+            yield Finding(Rule.ACKNOWLEDGED, what, ((match.seen.kind, match.seen.entity_id),))
 
 
 def _not_lost(evidence: Evidence) -> Iterator[Finding]:

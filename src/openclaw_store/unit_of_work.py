@@ -153,5 +153,6 @@ class UnitOfWork:
 
     def _publish(self, commit: Commit | None) -> None:
         if commit is not None:
-            self._scope.catalogue.learn(self._scope.journal.requirements)
+            # Also what others had stored: to make sure of it again costs a statement, and on MySQL a lock of its row.
+            self._scope.catalogue.learn(self._scope.interned)
             self._committed(commit)

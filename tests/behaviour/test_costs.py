@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from behaviour.test_tasks import node, task
 from conftest import Store
-from openclaw_store import StateManager, Task
+from openclaw_store import Database, StateManager, Task
 
 MANY = 50
 
@@ -91,3 +91,18 @@ async def test_many_submits_share_a_handful_of_commits(store: Store, callers: in
             await asyncio.gather(*(manager.add_task(task(f"t{number}")) for number in range(callers)))
     assert counts.commits <= 4
     assert counts.of("INSERT", "tasks") == counts.commits
+
+
+async def test_a_program_that_only_submits_makes_sure_of_a_requirement_once(store: Store, address: str) -> None:
+    async with Database(address) as other:
+        await other.run(lambda uow: uow.tasks.create(task("first", required_skills=["x"])))
+    with counting(store) as counts:
+        for number in range(3):
+            async with store.unit() as uow:
+                await uow.tasks.create(task(f"t{number}", required_skills=["x"]))
+    assert sum("INTO requirements" in statement for statement in counts.statements) == 1
+    async with store.unit() as uow:
+        await uow.nodes.register(node(skills=("x",)))
+        assert len(await uow.tasks.claim("n1", 9)) == 4
+    async with store.unit() as uow:
+        assert await uow.changes.audit() == []

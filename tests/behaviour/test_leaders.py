@@ -128,4 +128,5 @@ async def test_a_former_leader_declares_nobody_lost(store: Store) -> None:
             await manager._listening.expire(lead)
         with pytest.raises(StaleTermError):
             await store.database.compact_history(0, 0, leadership=lead)
+        assert (await store.database.get_stats())["compact_revision"] == 0
         assert await manager.check_stale_nodes(120) == ["n0"]

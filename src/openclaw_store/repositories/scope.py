@@ -85,7 +85,7 @@ class Scope:
         """The newest place in the history that this process knows."""
         self._mirror = mirror
         self.journal = Journal()
-        self.interned: set[int] = set()
+        self.interned: dict[int, frozenset[str]] = {}
         """Requirements that this unit has made sure of."""
         self.connection: AsyncConnection | None = None
         """The session's, once a statement has run."""

@@ -97,7 +97,7 @@ class TaskTable:
             inserted = await scope.insert_missing(table_of(RequirementModel), [row])
             if inserted:
                 scope.journal.requirements[requirement_id] = frozenset(skills)
-            scope.interned.add(requirement_id)
+            scope.interned[requirement_id] = frozenset(skills)
         return requirement_id
 
     async def remove(self, tasks: Sequence[Task]) -> None:

@@ -312,6 +312,17 @@ async def test_syncing_waits_for_what_was_accepted_and_for_nothing_else(address:
         await asyncio.gather(*writers)
 
 
+async def test_syncing_waits_for_a_write_under_way_whose_caller_has_gone(address: str) -> None:
+    async with StateManager(Database(address)) as manager:
+        write = asyncio.ensure_future(manager.add_task(task("gone")))
+        while not manager._committing._in_flight:  # noqa: ASYNC110 - it lasts for some turns of the loop, and no more
+            await asyncio.sleep(0)
+        write.cancel()
+        await manager.sync_to_database()
+        assert write.cancelled()
+        assert "gone" in (await manager.get_state()).tasks
+
+
 async def test_a_write_after_a_restore_elsewhere_is_in_the_snapshot_when_it_returns(
     address: str, tmp_path: Path
 ) -> None:

@@ -44,7 +44,8 @@ class Committer:
         self._settle = settle
         """Awaited after each commit: when it returns, the snapshot shows the commit."""
         self._waiting: deque[tuple[Operation, asyncio.Future[Any]]] = deque()
-        self._in_flight: Sequence[tuple[Operation, asyncio.Future[Any]]] = ()
+        self._in_flight: asyncio.Future[None] | None = None
+        """Done when the batch that is being committed is: some of its callers may not wait for it any more."""
         self._room = asyncio.Semaphore(QUEUE)
         self._runner: asyncio.Task[None] | None = None
         self._closed = False
@@ -66,7 +67,9 @@ class Committer:
 
     async def flush(self) -> None:
         """Return when everything that was accepted before is committed or refused; later comers are not waited for."""
-        accepted = {future for _, future in (*self._in_flight, *self._waiting) if not future.done()}
+        accepted: set[asyncio.Future[Any]] = {future for _, future in self._waiting if not future.done()}
+        if self._in_flight is not None:
+            accepted.add(self._in_flight)
         if accepted:
             await asyncio.wait(accepted)
 
@@ -81,10 +84,13 @@ class Committer:
             while self._waiting:
                 await asyncio.sleep(0)  # whoever is ready to submit joins this batch
                 taken = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-                self._in_flight = [one for one in taken if not one[1].done()]
-                await self._commit(self._in_flight)
+                self._in_flight = asyncio.get_running_loop().create_future()
+                try:
+                    await self._commit([one for one in taken if not one[1].done()])
+                finally:
+                    self._in_flight.set_result(None)
+                    self._in_flight = None
         finally:
-            self._in_flight = ()
             self._runner = None
 
     async def _commit(self, batch: Sequence[tuple[Operation, asyncio.Future[Any]]]) -> None:

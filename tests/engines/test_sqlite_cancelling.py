@@ -177,9 +177,12 @@ async def test_a_rollback_after_a_cancelled_begin_is_not_skipped(engine: SqliteE
         beginning = asyncio.create_task(connection.begin("BEGIN IMMEDIATE"))
         await asyncio.sleep(0)
         assert await cancelled(beginning)
+        undoing = asyncio.create_task(connection.rollback())  # while nothing seems to have begun
+        await asyncio.sleep(0)
         gate.set()
         await blocking
-        await connection.rollback()
+        await undoing
+        await connection.hop(lambda: None)  # whatever was queued is done
         assert lock_is_free(engine.path)
 
 

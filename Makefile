@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MEASURING := $(VENV)/.measuring
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-mutants lint type docs bench bench-quick clean
+.PHONY: help demo test test-faults test-mutants model lint type docs bench bench-quick clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test-faults: $(READY)  ## Attack the store for long: kills, cuts, full disks, cl
 
 test-mutants: $(READY)  ## Take each protection out, and see that a test notices; ten minutes (ARGS="--only NAME")
 	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
+
+model: $(READY)  ## Check the model of the protocol with spin, and that its weakened twins fail
+	@PYTHONPATH=tests $(BIN)/python -m protocol
 
 lint: $(READY)  ## Check style, formatting and the direction of imports
 	$(BIN)/ruff check .

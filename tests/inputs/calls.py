@@ -1,13 +1,14 @@
 """Every public call, with the arguments that it takes, and what may not be put in their places."""
 
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from hypothesis import strategies as st
 
 from behaviour.test_tasks import node, task
 from inputs import hostile
-from openclaw_store.repositories import Heartbeat
+from openclaw_store.repositories import Heartbeat, Leadership
 
 Kind = st.SearchStrategy[Any]
 """What cannot be an argument."""
@@ -57,6 +58,8 @@ _LOADS: Final = {name: Argument(1.0, hostile.NO_PERCENT) for name in ("cpu_usage
 _NO_INCARNATION: Final = hostile.NO_COUNT.filter(lambda value: value is not None)
 _REVISION: Final = Argument(0, hostile.NO_COUNT)
 
+_LEADERSHIP: Final = Argument(Leadership("r", "h", 1, datetime.now(UTC)), hostile.NO_NODE)
+
 _STEPS: Final = {
     "start": {"task_id": _TASK_ID, "attempt": _ATTEMPT},
     "complete": {"task_id": _TASK_ID, "attempt": _ATTEMPT, "result": _RESULT},
@@ -105,6 +108,17 @@ _ON_CHANGES: Final = {
     "raise_floor": {"keep_revisions": _REVISION, "keep_seconds": _SECONDS},
     "delete_below_floor": {"limit": _LIMIT},
 }
+_ON_LEADERS: Final = {
+    "campaign": {"role": _ANY_ID, "holder": _ANY_ID, "seconds": _SECONDS},
+    "require": {"leadership": _LEADERSHIP},
+    "resign": {"leadership": _LEADERSHIP},
+}
+_ON_LISTENERS: Final = {
+    "heard": {"listener_id": _ANY_ID, "until": Argument(datetime.now(UTC), hostile.NO_MOMENT)},
+    "late": {"listener_id": _ANY_ID, "timeout_seconds": _SECONDS},
+    "forget": {"listener_id": _ANY_ID},
+    "forget_dead": {"seconds": _SECONDS},
+}
 _ON_STATE: Final = {
     **{f"{step}_task": arguments for step, arguments in _STEPS.items()},
     "get_node": {"node_id": _NODE_ID},
@@ -137,6 +151,8 @@ CALLS: Final = [
         ("tasks", _ON_TASKS),
         ("nodes", _ON_NODES),
         ("changes", _ON_CHANGES),
+        ("leaders", _ON_LEADERS),
+        ("listeners", _ON_LISTENERS),
         ("state", _ON_STATE),
         ("database", _ON_DATABASE),
     )

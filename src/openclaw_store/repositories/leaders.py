@@ -63,6 +63,7 @@ class LeaderRepository:
 
     async def require(self, leadership: Leadership) -> None:
         """Make sure that nobody has taken over, and that nobody does until this unit ends. Raises StaleTermError."""
+        checks.instance(leadership, "leadership", Leadership)
         known = await self._locked(leadership.role)
         if known is None or (known.holder, known.term) != (leadership.holder, leadership.term):
             raise StaleTermError(
@@ -71,6 +72,7 @@ class LeaderRepository:
 
     async def resign(self, leadership: Leadership) -> None:
         """Let others take over at once, if nobody has yet."""
+        checks.instance(leadership, "leadership", Leadership)
         known = await self._locked(leadership.role)
         if known is not None and known == leadership:
             over = {"to_holder": known.holder, "to_term": known.term, "until": await self._scope.now()}

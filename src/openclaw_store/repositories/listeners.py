@@ -43,6 +43,7 @@ class ListenerRepository:
         Behind is who has stored nothing for a quarter of it. Who has stored nothing for twice as long is taken for
         dead, and its nodes had the time to speak to another one.
         """
+        checks.identifier(listener_id, "listener_id")
         checks.number(timeout_seconds, "timeout_seconds", least=0, most=checks.MAX_SECONDS)
         now = await self._scope.now()
         bounds = {
@@ -58,6 +59,7 @@ class ListenerRepository:
 
     async def forget_dead(self, seconds: float) -> None:
         """Forget the listeners that have stored nothing for that long."""
+        checks.number(seconds, "seconds", least=0, most=checks.MAX_SECONDS)
         last = await self._scope.now() - timedelta(seconds=seconds)
         await self._scope.execute(_FORGET_OLD, {**self._mine, "last": last})
 

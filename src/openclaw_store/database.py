@@ -20,8 +20,9 @@ from openclaw_store.domain import checks
 from openclaw_store.domain.change import Commit, Place
 from openclaw_store.domain.json import EMPTY
 from openclaw_store.domain.policy import Policy
-from openclaw_store.engines import Engine, EngineOptions, Failure, Progress, make_engine
+from openclaw_store.engines import Engine, EngineOptions, Failure, Progress, make_engine, seals
 from openclaw_store.errors import (
+    BackupError,
     ClosedError,
     CommitUnknownError,
     HistoryRewoundError,
@@ -228,6 +229,42 @@ class Database:
     async def vacuum(self) -> None:
         """Give unused space back and refresh the planner's statistics."""
         await self.engine.vacuum()
+    async def verify_backup(self, path: str | Path, progress: Progress | None = None) -> dict[str, Any]:
+        """Prove that a backup can be restored: restore it to a scratch place, and examine all that is in it.
+
+        Args:
+            path: the backup, of a database of this kind. It and this database, which need not be open, are only read.
+            progress: is told of the restoring, as by ``restore``.
+
+        Returns:
+            ``schema_revision``, and ``clusters``: for each, by name, ``revision``, ``task_count`` and ``node_count``.
+
+        Raises BackupError: it was cut or changed since it was made, cannot be restored, or its history, counters and
+        tables disagree; or there is no scratch place to be had. Cancelling leaves nothing behind.
+        """
+        source, watcher = _path_of(path), _progress_of(progress)
+        await seals.require_sealed(source)
+        async with self.engine.scratch() as address:
+            copy = Database(address, lock_timeout=self._lock_timeout, readers=1)
+            try:
+                await copy.restore(source, watcher)
+                found = await copy.current_revision()
+                await copy.upgrade()
+                clusters = {name: await _examine(source, address, name) for name in await copy.cluster_names()}
+            finally:
+                await copy.close()
+        _log.info("backup_verified", url=self.engine.url)
+        return {"schema_revision": found, "clusters": clusters}
+
+    async def cluster_names(self) -> list[str]:
+        """Return the names of all clusters in the database, in the order of their ids."""
+        try:
+            async with AsyncSession(self.engine.reader) as session:
+                await self.engine.begin(session)
+                return list(await session.scalars(select(_CLUSTERS.c.name).order_by(_CLUSTERS.c.cluster_id)))
+        except SQLAlchemyError as error:
+            raise self.engine.translate(error) from error
+
 
     async def check(self) -> list[str]:
         """Return what is wrong with the database's structure; an empty list when nothing is."""
@@ -381,6 +418,18 @@ class Database:
 def _path_of(value: object) -> Path:
     if not isinstance(value, str | Path):
         raise ValidationError("path", f"must be a path, not {type(value).__name__}")
+async def _examine(backup: Path, address: Path | URL, cluster: str) -> dict[str, int]:
+    """Return what a cluster of a restored backup holds. Raises BackupError when it does not make sense."""
+    async with Database(address, cluster=cluster, create=False, readers=1) as database:
+        async with database.unit_of_work(read_only=True) as uow:
+            problems = await uow.changes.audit()
+        problems += await database.check()
+        if problems:
+            raise BackupError(f"{backup} is not sound: cluster {cluster}: {problems[0]}")
+        stats = await database.get_stats()
+    return {name: stats[name] for name in ("revision", "task_count", "node_count")}
+
+
     checks.text(str(value), "path", longest=checks.MAX_PATH)
     return Path(value)
 

@@ -73,6 +73,30 @@ def test_restoring_asks_first(shell: Shell, tmp_path: Path, monkeypatch: pytest.
     assert shell.json("status")["tasks"]["pending"] == 0
 
 
+def test_a_backup_is_proven_when_it_is_made_and_later(shell: Shell, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    fill(shell.path, task("a"))
+    clusters = {"default": {"revision": 1, "task_count": 1, "node_count": 0}}
+    found = {"path": str(copy), "schema_revision": "0001", "clusters": clusters}
+    assert shell.json("backup", copy, "--verify") == {**found, "size": copy.stat().st_size}
+    shell.path.unlink()
+    assert shell.json("verify-backup", copy) == found
+    proven, cluster = shell.lines("verify-backup", copy)
+    assert proven.startswith(f"{copy} can be restored")
+    assert cluster == "default: revision 1, 1 task, 0 nodes"
+
+
+def test_a_backup_that_is_damaged_is_refused_and_nothing_changes(shell: Shell, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    fill(shell.path, task("a"))
+    shell("backup", copy)
+    copy.write_bytes(copy.read_bytes().replace(b"batch", b"botch"))
+    fill(shell.path, task("b"))
+    for words in (("verify-backup", copy), ("restore", copy, "--yes")):
+        assert "it is damaged" in shell.error(*words)
+    assert shell.json("status")["tasks"]["pending"] == 2
+
+
 def test_vacuum_gives_space_back(shell: Shell) -> None:
     fill(shell.path, *(task(f"t{number}", parameters={"x": "y" * 1000}) for number in range(500)))
     sql(shell.path, "DELETE FROM tasks")

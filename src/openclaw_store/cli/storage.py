@@ -17,7 +17,8 @@ _DAY: Final = 86_400.0
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    command(app, "backup", example="openclaw-store backup ./backups/monday.db")(backup)
+    command(app, "backup", example="openclaw-store backup ./backups/monday.db --verify")(backup)
+    command(app, "verify-backup", example="openclaw-store verify-backup ./backups/monday.db")(verify_backup)
     command(
         app, "restore", example="openclaw-store restore ./backups/monday.db", question=_restore_question, creates=True
     )(restore)
@@ -26,7 +27,10 @@ def register(app: typer.Typer) -> None:
 
 
 async def backup(
-    session: Session, path: Annotated[Path, typer.Argument(metavar="PATH", help="The new file to write.")]
+    session: Session,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The new file to write.")],
+    *,
+    verify: Annotated[bool, typer.Option("--verify", help="See afterwards that it can be restored.")] = False,
 ) -> Report:
     """Copy the database to a new file while others go on working.
 
@@ -36,7 +40,35 @@ async def backup(
         with output.progress_bar("backup") as progress:
             await database.backup(path, progress)
     size = path.stat().st_size
-    return Report({"path": str(path), "size": size}, [f"the backup is {path} ({text.size(size)})"])
+    made = Report({"path": str(path), "size": size}, [f"the backup is {path} ({text.size(size)})"])
+    return await _verified(session.database, made, path) if verify else made
+
+
+async def verify_backup(
+    session: Session, path: Annotated[Path, typer.Argument(metavar="PATH", help="A backup.")]
+) -> Report:
+    """Restore a backup to a scratch place, and see that it is whole and makes sense.
+
+    The database is not touched; of SQLite there need be none. On a server the scratch place is a database beside it,
+    which the user must have the right to create.
+    """
+    return await _verified(session.database, Report({"path": str(path)}, []), path)
+
+
+async def _verified(database: Database, made: Report, path: Path) -> Report:
+    """Return the report on a backup with what was found in it. Raises BackupError when that is not right."""
+    try:
+        with output.progress_bar("verify") as progress:
+            found = await database.verify_backup(path, progress)
+    finally:
+        await database.close()
+    clusters = [
+        f"{name}: revision {one['revision']}, {text.number_of(one['task_count'], 'task')},"
+        f" {text.number_of(one['node_count'], 'node')}"
+        for name, one in found["clusters"].items()
+    ]
+    said = [*made.parts, f"{path} can be restored; it is whole, and its history, counters and tables agree", *clusters]
+    return Report(made.data | found, said)
 
 
 def _restore_question(path: Path) -> str:

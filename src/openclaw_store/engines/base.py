@@ -1,13 +1,14 @@
 """What a database must be able to do for the store."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
-from sqlalchemy import Column, ColumnElement, Connection, CursorResult, Executable, Select, Update
+from sqlalchemy import URL, Column, ColumnElement, Connection, CursorResult, Executable, Select, Update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from openclaw_store.domain import checks
@@ -214,6 +215,10 @@ class Engine(Protocol):
         ...
 
     async def check(self) -> list[str]:
+    def scratch(self) -> AbstractAsyncContextManager[Path | URL]:
+        """Give the address of an empty database of the same kind, which is gone when the block ends."""
+        ...
+
         """Return what is wrong with the database's structure; an empty list when nothing is."""
         ...
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from openclaw_store.engines import seals
 from openclaw_store.errors import BackupError
 from openclaw_store.models import ClusterModel, NodeModel, TaskModel
 
@@ -34,7 +35,8 @@ def beside(path: Path, purpose: str) -> Path:
 
 
 def publish(copy: Path, target: Path) -> None:
-    """Give the copy its name, durably, and never in place of another file. Raises BackupError, OSError."""
+    """Seal the copy and give it its name, durably, and never in place of another file. Raises BackupError, OSError."""
+    seals.seal(copy)
     _sync(copy)
     try:
         os.link(copy, target)  # unlike a rename, it replaces nothing

@@ -21,6 +21,7 @@ from engines.servers.support import (
     writing,
 )
 from openclaw_store import BackupError, BusyError, Database, NodeInfo
+from openclaw_store.engines import seals
 from openclaw_store.engines.servers import dumps, mysql_dumps
 
 NOTHING = text("UPDATE nodes SET port = port")
@@ -39,7 +40,8 @@ async def test_a_backup_comes_back_as_it_was(filled: Database, tmp_path: Path) -
     assert await definitions(filled.engine) == described
     assert await databases(filled.engine) == {make_url(filled.engine.url).database}
     size = (tmp_path / "dump").stat().st_size
-    assert written[-1] == read[-1] == (size, size)
+    assert read[-1] == (size, size)
+    assert written[-1] == (size - seals.LENGTH,) * 2
     assert names_in(tmp_path) == ["dump"]
     await filled.run(lambda uow: uow.nodes.create(NodeInfo(node_id="later")))
     assert await filled.check() == []
@@ -160,6 +162,9 @@ async def test_a_dump_of_other_tables_is_refused(filled: Database, tmp_path: Pat
     place = await filled.engine._place()  # type: ignore[attr-defined]
     command = [dumps.find(["pg_dump"], ""), "--format=custom", f"--file={tmp_path / 'dump'}"]
     await dumps.run(command, place.environment)
+    with pytest.raises(BackupError, match="bears no seal"):
+        await filled.restore(tmp_path / "dump")
+    seals.seal(tmp_path / "dump")
     with pytest.raises(BackupError, match="tables that are not ours"):
         await filled.restore(tmp_path / "dump")
 

@@ -188,6 +188,16 @@ class MysqlEngine(ServerEngine):
             is_mariadb = _is_mariadb(connection)
         return mysql_dumps.Place(self._address.database or "", is_mariadb, self.destination, self._by_itself)
 
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[URL]:
+        """Give the address of an empty database on the server; the user needs the same rights as for a restore.
+
+        Raises BackupError: they are missing.
+        """
+        with self._translating():
+            async with mysql_dumps.scratch(await self._place(), "rehearsed") as name:
+                yield self._address.set(database=name)
+
     async def vacuum(self) -> None:
         """Give unused space back to the server, and refresh the planner's statistics."""
         with self._translating():

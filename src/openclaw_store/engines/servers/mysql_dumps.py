@@ -4,6 +4,7 @@ Statements of the schema commit by themselves there. So a dump is read into a sc
 which is atomic, moves our tables out and those of the dump in.
 """
 
+import asyncio
 import re
 import secrets
 import tempfile
@@ -18,7 +19,7 @@ from sqlalchemy import Executable, bindparam, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from openclaw_store.engines import files
+from openclaw_store.engines import files, seals
 from openclaw_store.engines.base import Progress
 from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.servers import dumps
@@ -29,7 +30,7 @@ from openclaw_store.models import TABLE_NAMES
 _HEADER: Final = b"-- openclaw_store: a backup of MySQL\n"
 _SANDBOX: Final = b"/*M!999999"
 _COMPLETED: Final = b"-- Dump completed"
-_TAIL: Final = 200
+_TAIL: Final = 200  # bytes, besides the seal
 _ERROR: Final = re.compile(r"^ERROR \d+ \(\w+\)( at line \d+)?", re.MULTILINE)
 _LONGEST: Final = 40  # of a database's name of 64 characters, so that there is room for what is added
 _NOT_ALLOWED: Final = frozenset({1044, 1227})
@@ -134,9 +135,10 @@ async def restore(place: Place, source: Path, progress: Progress | None, finish:
     files.require_file(source)
     with dumps.explaining(f"{source} cannot be restored"):
         _require_dump(source)
+        await asyncio.to_thread(seals.require_whole, source)
         async with place.connect() as connection:
             await _require_nobody_refers(connection, place.database)
-        async with _scratch(place, "restored") as new, _scratch(place, "replaced") as old:
+        async with scratch(place, "restored") as new, scratch(place, "replaced") as old:
             await _read(place, source, new, progress)
             async with place.connect() as connection:
                 tables = await _finish(connection, new, finish)
@@ -174,8 +176,11 @@ async def _finish(connection: AsyncConnection, database: str, finish: Executable
 
 
 @asynccontextmanager
-async def _scratch(place: Place, purpose: str) -> AsyncIterator[str]:
-    """Give the name of a new database, which is dropped with all that is in it when the block ends."""
+async def scratch(place: Place, purpose: str) -> AsyncIterator[str]:
+    """Give the name of a new database, which is dropped with all that is in it when the block ends.
+
+    Raises BackupError: the user may not create it.
+    """
     name = place.scratch(purpose)
     try:
         async with place.connect() as connection:
@@ -216,7 +221,7 @@ def _require_dump(path: Path) -> None:
     """Raise BackupError unless a file is a dump that we have made, and whole."""
     with path.open("rb") as stream:
         ours = stream.read(len(_HEADER)) == _HEADER
-        stream.seek(max(0, path.stat().st_size - _TAIL))
+        stream.seek(max(0, path.stat().st_size - _TAIL - seals.LENGTH))
         if not ours or _COMPLETED not in stream.read():
             raise BackupError("it is no whole backup that was made from MySQL or MariaDB")
 

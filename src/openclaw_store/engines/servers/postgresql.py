@@ -34,7 +34,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from openclaw_store.engines.base import EngineOptions, Failure, Hints, Progress
-from openclaw_store.engines.servers import postgresql_dumps
+from openclaw_store.engines.servers import postgresql_dumps, postgresql_scratch
 from openclaw_store.engines.servers.base import ServerEngine
 from openclaw_store.engines.servers.bulk import PostgresqlBulk
 from openclaw_store.engines.servers.listening import ListenNotify, ignore_notices
@@ -244,6 +244,16 @@ class PostgresqlEngine(ServerEngine):
             async with self._by_itself() as connection:
                 for table in _TABLES:
                     await connection.exec_driver_sql(f"VACUUM (ANALYZE) {table}")
+
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[URL]:
+        """Give the address of an empty database on the server; the user needs the right to create one.
+
+        Raises BackupError: it is missing.
+        """
+        with self._translating():
+            async with postgresql_scratch.scratch(self._by_itself, self._address.database or "") as name:
+                yield self._address.set(database=name)
 
     async def check(self) -> list[str]:
         """Return the constraints that are not valid; the server's own checksums guard its files."""

@@ -1,5 +1,6 @@
 """Backups of PostgreSQL: made by pg_dump, and put back by pg_restore and psql in one transaction."""
 
+import asyncio
 import re
 import tempfile
 from asyncio.subprocess import PIPE, Process
@@ -12,7 +13,7 @@ from sqlalchemy import Executable, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from openclaw_store.engines import files
+from openclaw_store.engines import files, seals
 from openclaw_store.engines.base import Progress
 from openclaw_store.engines.servers import dumps
 from openclaw_store.errors import BackupError, CommitUnknownError
@@ -127,6 +128,7 @@ async def restore(place: Place, source: Path, progress: Progress | None, finish:
     """
     files.require_file(source)
     with dumps.explaining(f"{source} cannot be restored"):
+        await asyncio.to_thread(seals.require_whole, source)  # pg_restore believes what it reads, lengths among it
         tables = await _tables_in(source, place)
         reading = [dumps.find(["pg_restore"], _PACKAGE), "--no-owner", "--no-privileges", "--file=-"]
         writing = [

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from openclaw_store.engines import files
+from openclaw_store.engines import files, seals
 from openclaw_store.engines.base import Failure, Progress
 from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.sqlite import maintenance, opening
@@ -118,6 +118,7 @@ class Staged:
         page_size = await self._live_page_size(lock_timeout)
         with _explaining(f"{self._source} cannot be restored", self._source):
             async with opening.opened(recipe) as connection:
+                await connection.run(lambda _: seals.require_whole(self._source, sealed=False))
                 report = Report(connection, progress, lock_timeout, part=0, parts=2)
                 await _copy(connection, self.path, report, lock_timeout)
                 await connection.run(lambda _: _make_fit(self.path, page_size))

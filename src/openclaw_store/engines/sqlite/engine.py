@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -245,6 +246,12 @@ class SqliteEngine:
                     )
                     async with self._opened(self._recipe(synchronous="full")) as live:
                         await staged.become(live, progress, self._options.lock_timeout)
+
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[Path]:
+        """Give the path of a file to be, in a folder of its own, which is removed in the end."""
+        with tempfile.TemporaryDirectory(prefix="openclaw_store_") as folder:
+            yield Path(folder) / "cluster.db"
 
     async def vacuum(self) -> None:
         """Give unused space back, refresh the planner's statistics and empty the write-ahead log.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 from openclaw_store.cli.replay.errors import TraceError
+from openclaw_store.domain.checks import shown
 
 if TYPE_CHECKING:
     import _csv
@@ -15,6 +16,7 @@ V = TypeVar("V")
 
 _MAX_LINE: Final = 1 << 20  # bytes; what is longer is no table
 _MAX_NAME: Final = 128  # characters; the store's own limit for names
+_SHOWN: Final = 80  # characters of a number in a message
 _MOST: Final = 1e9  # of anything that is counted
 _LATEST: Final = 1e12  # seconds; whatever they are counted from
 
@@ -50,14 +52,14 @@ class Row:
         """Return what ``known`` has for the word in the column."""
         value = self._cells[column].strip()
         if value not in known:
-            raise self.wrong(column, f"{value!r} is none of {', '.join(known)}")
+            raise self.wrong(column, f"{shown(value)} is none of {', '.join(known)}")
         return known[value]
 
     def whole(self, column: str) -> int:
         """Return a count of something."""
         value = self._number(column, "a whole number", _MOST)
         if value != int(value):
-            raise self.wrong(column, f"{self._cells[column]!r} is not a whole number")
+            raise self.wrong(column, f"{shown(self._cells[column])} is not a whole number")
         return int(value)
 
     def seconds(self, column: str) -> float:
@@ -75,11 +77,11 @@ class Row:
         except ValueError:
             number = math.nan
         if math.isnan(number):
-            raise self.wrong(column, f"{value!r} is not {what}")
+            raise self.wrong(column, f"{shown(value)} is not {what}")
         if number < 0:
-            raise self.wrong(column, f"{value} is negative")
+            raise self.wrong(column, f"{_cut(value)} is negative")
         if number > most:
-            raise self.wrong(column, f"{value} is more than {most:,.0f}")
+            raise self.wrong(column, f"{_cut(value)} is more than {most:,.0f}")
         return number
 
 
@@ -116,6 +118,11 @@ def _rows(path: Path, columns: Sequence[str], reader: "_csv.Reader") -> Iterator
             yield Row(place, dict(zip(header, cells, strict=True)))
     if header is None:
         raise TraceError(f"{path.name}: is empty; it needs the columns {', '.join(columns)}")
+
+
+def _cut(number: str) -> str:
+    words = number.strip()
+    return words if len(words) <= _SHOWN else f"{words[: _SHOWN - 3]}..."
 
 
 def _lines(path: Path, file: BinaryIO) -> Iterator[str]:

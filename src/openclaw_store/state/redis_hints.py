@@ -12,6 +12,10 @@ from openclaw_store.errors import ConfigurationError, MissingDependencyError
 
 _PAUSE: Final = 0.01  # seconds in which pokes are one
 _AGAIN: Final = 1.0  # seconds before another connection is tried
+_EXAMPLE: Final = (
+    ", such as 'redis://127.0.0.1:6379/0'; in a user's name or password,"
+    " write '#', '/', ':' and '@' as %23, %2F, %3A and %40"
+)
 _SCHEMES: Final = frozenset({"redis", "rediss", "unix"})
 _log = structlog.get_logger("openclaw_store")
 
@@ -28,14 +32,20 @@ class RedisHints:
     """
 
     def __init__(self, url: str, cluster: str) -> None:
-        if urlsplit(checks.text(url, "poke", longest=checks.MAX_PATH)).scheme not in _SCHEMES:
-            raise ConfigurationError("poke must be an address of Redis, such as 'redis://127.0.0.1:6379/0'")
+        if _scheme_of(checks.text(url, "poke", longest=checks.MAX_PATH)) not in _SCHEMES:
+            raise ConfigurationError(f"poke must be an address of Redis{_EXAMPLE}")
         try:
             from redis import asyncio as redis  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise MissingDependencyError("redis is not installed: pip install 'openclaw-store[redis]'") from error
         self.live = False
-        self._client: Any = redis.Redis.from_url(url)
+        self._client: Any
+        try:
+            self._client = redis.Redis.from_url(url)
+            self._client.connection_pool.make_connection()  # connects nothing yet, but looks at the parameters
+        except (TypeError, ValueError):
+            # Its words repeat parts of the address: of a password with a '#' in it the half that it takes for the port.
+            raise ConfigurationError(f"poke has a port or a parameter that Redis does not take{_EXAMPLE}") from None
         self._channel = f"openclaw_store:{cluster}"
         self._poked = asyncio.Event()
 
@@ -85,3 +95,10 @@ class RedisHints:
             self._poked.clear()
             await self._client.publish(self._channel, "new")
             await asyncio.sleep(_PAUSE)
+
+
+def _scheme_of(url: str) -> str | None:
+    try:
+        return urlsplit(url).scheme
+    except ValueError:
+        return None

@@ -226,9 +226,6 @@ class Database:
             self._cluster_id = await self._find_or_create_cluster()
         _log.info("restore_finished", url=self.engine.url)
 
-    async def vacuum(self) -> None:
-        """Give unused space back and refresh the planner's statistics."""
-        await self.engine.vacuum()
     async def verify_backup(self, path: str | Path, progress: Progress | None = None) -> dict[str, Any]:
         """Prove that a backup can be restored: restore it to a scratch place, and examine all that is in it.
 
@@ -265,6 +262,9 @@ class Database:
         except SQLAlchemyError as error:
             raise self.engine.translate(error) from error
 
+    async def vacuum(self) -> None:
+        """Give unused space back and refresh the planner's statistics."""
+        await self.engine.vacuum()
 
     async def check(self) -> list[str]:
         """Return what is wrong with the database's structure; an empty list when nothing is."""
@@ -336,8 +336,8 @@ class Database:
             async with AsyncSession(self.engine.writer) as session:
                 await self.engine.begin(session)
                 await session.execute(_begin_epoch(await self._highest_fence()).where(*mine))
-                await session.commit()
-        except SQLAlchemyError as error:
+                await _commit(session)
+        except (SQLAlchemyError, OSError) as error:
             raise self.engine.translate(error) from error
 
     def note(self, place: Place) -> None:
@@ -392,7 +392,7 @@ class Database:
                         f"`openclaw-store upgrade --cluster {self.cluster}` makes it"
                     )
                 await self._make_cluster(deadline)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             raise self.engine.translate(error) from error
         return found
 
@@ -402,7 +402,7 @@ class Database:
             async with AsyncSession(self.engine.writer) as session:
                 await self.engine.begin(session)
                 await session.execute(_create_cluster(self.cluster, await self.engine.now(session)))
-                await session.commit()
+                await _commit(session)
         except SQLAlchemyError as error:
             collided = self.engine.classify(error) in (Failure.CONSTRAINT, Failure.CONFLICT)
             if not collided or time.monotonic() >= deadline:
@@ -415,9 +415,6 @@ class Database:
             return (await session.execute(statement)).scalar_one_or_none()
 
 
-def _path_of(value: object) -> Path:
-    if not isinstance(value, str | Path):
-        raise ValidationError("path", f"must be a path, not {type(value).__name__}")
 async def _examine(backup: Path, address: Path | URL, cluster: str) -> dict[str, int]:
     """Return what a cluster of a restored backup holds. Raises BackupError when it does not make sense."""
     async with Database(address, cluster=cluster, create=False, readers=1) as database:
@@ -430,6 +427,18 @@ async def _examine(backup: Path, address: Path | URL, cluster: str) -> dict[str,
     return {name: stats[name] for name in ("revision", "task_count", "node_count")}
 
 
+async def _commit(session: AsyncSession) -> None:
+    try:
+        await session.commit()
+    except (SQLAlchemyError, OSError):
+        # Its connection goes, as in a unit of work: the next one to get it would get the open transaction with it.
+        await session.invalidate()
+        raise
+
+
+def _path_of(value: object) -> Path:
+    if not isinstance(value, str | Path):
+        raise ValidationError("path", f"must be a path, not {type(value).__name__}")
     checks.text(str(value), "path", longest=checks.MAX_PATH)
     return Path(value)
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from behaviour.test_tasks import node, task
 from conftest import Store
-from openclaw_store import UnitOfWork
+from openclaw_store import Database, UnitOfWork
 from openclaw_store.errors import CommitUnknownError, DatabaseError, StoreError, ValidationError
 from openclaw_store.models import NodeModel, TaskModel
 from openclaw_store.testing import Fate
@@ -133,3 +133,14 @@ async def test_an_error_of_your_own_statement_leaves_the_unit_as_one_of_ours(sto
         async with store.unit() as uow:
             await uow.session.execute(text("SELECT * FROM nowhere"))
     assert isinstance(caught.value.__cause__, SQLAlchemyError)
+
+
+async def test_what_cannot_be_committed_outside_of_units_leaves_no_lock(store: Store) -> None:
+    async with store.unit() as uow:
+        epoch = (await uow.changes.head()).epoch
+    store.break_commits(Fate.REFUSED)
+    with pytest.raises(DatabaseError):
+        await store.database.begin_epoch(epoch)
+    async with Database(store.address, lock_timeout=0.5) as other, other.unit_of_work() as uow:
+        await uow.tasks.create(task("a"))
+        assert (await uow.changes.head()).epoch == epoch

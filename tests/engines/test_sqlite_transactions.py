@@ -11,8 +11,10 @@ from sqlalchemy import event, insert, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from engines.support import IMPATIENT, OPTIONS, add, ids, new_engine, run_python, scalar
+from engines.support import IMPATIENT, OPTIONS, add, ids, lock_is_free, new_engine, run_python, scalar
 from openclaw_store.engines import EngineOptions, Failure, SqliteEngine
+from openclaw_store.engines.sqlite.connection import StoreConnection
+from openclaw_store.engines.sqlite.errors import sqlite_error
 from openclaw_store.errors import BusyError, ClosedError, DatabaseError, ReadOnlyError, StorageFullError, StoreError
 from openclaw_store.models import ClusterModel, RequirementModel
 from openclaw_store.models.base import table_of
@@ -323,3 +325,18 @@ async def test_bulk_inserts_take_one_hop(engine: SqliteEngine, monkeypatch: pyte
 async def test_the_options_are_the_default_ones_if_none_are_given(tmp_path: Path) -> None:
     assert SqliteEngine(tmp_path / "a.db")._options == EngineOptions()
     assert EngineOptions() != OPTIONS
+
+
+async def test_a_rollback_that_fails_closes_its_connection_and_another_one_takes_its_place(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: StoreConnection) -> None:
+        raise sqlite_error("disk I/O error", sqlite3.SQLITE_IOERR)
+
+    with monkeypatch.context() as patch, pytest.raises(OperationalError):
+        patch.setattr(StoreConnection, "_roll_back", fail)
+        async with AsyncSession(engine.writer) as session:
+            await session.execute(text("INSERT INTO item VALUES (1, 'x', 1)"))
+    assert lock_is_free(engine.path)
+    await add(engine, 2)
+    assert await ids(engine) == [2]

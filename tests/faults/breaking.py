@@ -78,7 +78,7 @@ def _in_file(breaker: Breaker) -> Iterator[None]:
             raise sqlite_error("disk I/O error", sqlite3.SQLITE_IOERR)
         return await hop(connection, function)
 
-    StoreConnection.hop = breakable  # type: ignore[method-assign]
+    StoreConnection.hop = breakable  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:

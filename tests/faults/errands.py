@@ -256,7 +256,7 @@ class Cancelling:
     async def run(self) -> BaseException | None:
         """Return how the call ended: None, or the error that it raised."""
         doing = asyncio.ensure_future(_await(self))
-        (ended,) = await asyncio.gather(doing, return_exceptions=True)
+        ended: Any = (await asyncio.gather(doing, return_exceptions=True))[0]
         return ended if isinstance(ended, BaseException) else None
 
     def __await__(self) -> Generator[Any, Any, Any]:

@@ -23,9 +23,9 @@ from openclaw_store.testing.stored import known_tasks
 COORDINATORS: Final = ("c0", "c1", "c2")
 NODES: Final = 4
 CUSTOMERS: Final = 2
-SECONDS: Final = 8.0
+SECONDS: Final = 4.0
 _POLICY: Final = Policy(
-    node_timeout=2.0, start_lease=1.5, run_lease=3.0, retry_base=0.1, history_seconds=0.5, history_revisions=20
+    node_timeout=0.7, start_lease=0.6, run_lease=1.0, retry_base=0.1, history_seconds=0.5, history_revisions=20
 )
 _START: Final = 1_700_000_000.0
 _LATE: Final = "without its own revision"
@@ -72,6 +72,9 @@ class World:
         self.weather.share = 0.0
         self.weather.cut.clear()
 
+    def _goes_on(self) -> bool:
+        return not self.over
+
     # Who lives here
 
     async def _node(self, node_id: str) -> None:
@@ -79,8 +82,8 @@ class World:
         while not self.over:
             registered = await self._ask("add_node", node(node_id, slots=2))
             while registered is not None and not self.over:
-                if self.random.random() < 0.08:
-                    await self._pause(5.0)
+                if self.random.random() < 0.06:
+                    await asyncio.sleep(2.5)
                 if await self._ask("update_heartbeat", node_id, incarnation=registered.incarnation) is None:
                     break
                 for one in await self._ask("claim_tasks", node_id, 2, start=self.random.random() < 0.5) or ():
@@ -118,7 +121,7 @@ class World:
         while not self.over:
             watch = self.managers[self.random.choice(list(self.managers))].watch(bookmark)
             try:
-                while not self.over and self.random.random() < 0.95:
+                while self._goes_on() and self.random.random() < 0.95:
                     async with asyncio.timeout(1.0):
                         await anext(watch)
             except ResyncRequiredError:
@@ -132,7 +135,7 @@ class World:
     async def _fate(self) -> None:
         """Let statements fail, cut a coordinator off, restart one."""
         while not self.over:
-            await self._pause(1.0)
+            await self._pause(0.8)
             if self.over:
                 return
             name = self.random.choice(COORDINATORS)
@@ -143,7 +146,7 @@ class World:
                 self.weather.share = 0.0
             elif what == "cut":
                 self.weather.cut.add(name)
-                await self._pause(2.0)
+                await self._pause(1.5)
                 self.weather.cut.discard(name)
             elif name in self.managers:
                 await self._restart(name)
@@ -162,7 +165,7 @@ class World:
         loop = asyncio.get_running_loop()
         database.engine.clock = lambda: round((_START + loop.time()) * 1e6)
         database.engine._make = lambda connector: self._connection(database, connector, name)  # type: ignore[attr-defined]
-        manager = StateManager(database, 1.0, housekeeping_interval=0.5, clock=loop.time)
+        manager = StateManager(database, 1.0, housekeeping_interval=0.25, clock=loop.time)
         await manager.initialize()
         self.managers[name] = self.recorder.wrap(manager, name)
 

@@ -41,19 +41,19 @@ class Attack:
 
     async def _broken(self, breaker: Breaker) -> tuple[Sight, Sight, int]:
         """Return what was stored before and after, and how many statements there were."""
-        needs = {"state": self._errand.on_state, "saved": self._errand.on_backup}
-        async with workbench(*self._place, **needs) as bench:
+        errand = self._errand
+        async with workbench(*self._place, state=errand.on_state, saved=errand.on_backup) as bench:
             before = await bench.look()
             with breaking(breaker, in_file=self._in_file):
                 try:
-                    await self._errand.work(bench)
+                    await errand.work(bench)
                 except StoreError:
                     failed = True
                 else:
                     failed = False
             after = await bench.look()
             await bench.proves_to_work()
-            if self._errand.on_state:
+            if errand.on_state:
                 await bench.state.verify()
             assert breaker.has_struck or not failed or after == before
         return before, after, breaker.count

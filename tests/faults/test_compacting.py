@@ -157,8 +157,8 @@ async def test_a_history_that_is_compacted_under_its_readers_never_has_a_hole(ad
             recorder.wrap(StateManager(Database(address), housekeeping_interval=None), name) for name in ("w", "o")
         ]
         keeper, reading = Database(address), Database(address, readers=READERS)
-        for one in (writer, observed, keeper, reading):
-            await stack.enter_async_context(one)
+        for opened in (writer, observed, keeper, reading):
+            await stack.enter_async_context(opened)
         watching = [asyncio.ensure_future(observe(observed, scene)) for _ in range(OBSERVERS)]
         watching += [asyncio.ensure_future(read(reading, scene)) for _ in range(READERS)]
         compacting = asyncio.ensure_future(compact(keeper, scene))

@@ -95,10 +95,17 @@ class StoreConnection(aiosqlite.Connection):
             await self.hop(self._commit)
 
     async def rollback(self) -> None:
-        """Roll back, if anything was begun."""
+        """Roll back, if anything was begun. When that fails the connection is closed, which rolls back as well.
+
+        SQLAlchemy would neither use it again nor give its place in the pool to another one.
+        """
         self._prologue = None
         if self._begun or self._is_open():
-            await self.hop(self._roll_back)
+            try:
+                await self.hop(self._roll_back)
+            except sqlite3.Error as error:
+                await self.close()
+                raise _closed() from error
             self._abandoned = False
 
     def enter_transaction(self, raw: sqlite3.Connection) -> None:

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 MEASURING := $(VENV)/.measuring
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faults test-mutants model lint type docs bench bench-quick clean
+.PHONY: help demo test test-faults soak test-mutants model lint type docs bench bench-quick clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ test: $(READY)  ## Run the tests, and see that they reach nearly every branch
 
 test-faults: $(READY)  ## Attack the store for long: kills, cuts, full disks, clocks (ARGS="-k power", OPENCLAW_TEST_SEED=...)
 	OPENCLAW_TEST_FULL=1 $(BIN)/python -m pytest tests/faults tests/clusters $(ARGS)
+
+soak: $(READY)  ## Keep a store busy while everything goes wrong around it (MINUTES=30, URL=..., ARGS="--seed 7 --json")
+	@PYTHONPATH=tests $(BIN)/python -m soak --minutes $(or $(MINUTES),30) $(if $(URL),--url $(URL)) $(ARGS)
 
 test-mutants: $(READY)  ## Take each protection out, and see that a test notices; ten minutes (ARGS="--only NAME")
 	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)

@@ -24,7 +24,7 @@ from engines.support import (
     scalar,
     until,
 )
-from openclaw_store.engines import SqliteEngine
+from openclaw_store.engines import SqliteEngine, seals
 from openclaw_store.engines.sqlite import backups, maintenance
 from openclaw_store.engines.sqlite.errors import sqlite_error
 from openclaw_store.errors import BackupError, BusyError, DatabaseError, StorageFullError
@@ -286,15 +286,19 @@ async def test_a_restore_creates_a_missing_database(engine: SqliteEngine, tmp_pa
 
 async def test_only_a_sound_backup_of_ours_is_restored(engine: SqliteEngine, tmp_path: Path) -> None:
     target = await backed_up(engine, 1)
-    (tmp_path / "text").write_text("hello" * 1000)
+    (tmp_path / "text").write_text("hello" * 1024)
     (tmp_path / "folder").mkdir()
     raw = sqlite3.connect(tmp_path / "foreign.db")
     raw.execute("CREATE TABLE tasks (id)")
     raw.close()
-    damaged = bytearray(target.read_bytes())
+    damaged = bytearray(target.read_bytes()[: -seals.LENGTH])
     damaged[4096 * 3 :] = bytes(len(damaged) - 4096 * 3)
     (tmp_path / "damaged.db").write_bytes(damaged)
-    (tmp_path / "cut.db").write_bytes(target.read_bytes()[: 4096 * 4 + 100])
+    (tmp_path / "cut.db").write_bytes(target.read_bytes()[: 4096 * 4])
+    (tmp_path / "torn.db").write_bytes(target.read_bytes()[: 4096 * 4 + 100])
+    changed = bytearray(target.read_bytes())
+    changed[63] ^= 1  # the user's version, of which SQLite thinks nothing
+    (tmp_path / "changed.db").write_bytes(changed)
     (tmp_path / "alias.db").symlink_to(engine.path)
     for name, words in [
         ("missing.db", "there is no backup at"),
@@ -303,6 +307,8 @@ async def test_only_a_sound_backup_of_ours_is_restored(engine: SqliteEngine, tmp
         ("foreign.db", "no database of this library"),
         ("damaged.db", "damaged"),
         ("cut.db", "damaged"),
+        ("torn.db", "damaged"),
+        ("changed.db", "not what was sealed"),
         ("cluster.db", "is the database itself"),
         ("alias.db", "is the database itself"),
     ]:
@@ -548,6 +554,7 @@ async def damage(engine: SqliteEngine) -> None:
 
 async def test_a_restore_over_orphans_is_refused(engine: SqliteEngine) -> None:
     target = await backed_up(engine, 1)
+    target.write_bytes(target.read_bytes()[: -seals.LENGTH])
     raw = sqlite3.connect(target)
     raw.execute("DELETE FROM parent")
     raw.commit()

@@ -236,7 +236,8 @@ async def test_the_line_that_older_programs_do_not_know_is_passed_over(
     header, _, rest = (tmp_path / "dump").read_bytes().partition(b"\n")
     if rest.startswith(b"/*M!"):
         rest = rest.partition(b"\n")[2]
-    (tmp_path / "other").write_bytes(header + b"\n" + line + rest)
+    (tmp_path / "other").write_bytes(header + b"\n" + line + rest[: -seals.LENGTH])
+    seals.seal(tmp_path / "other")
     before = await content(filled)
     await filled.restore(tmp_path / "other")
     assert await content(filled) == before
@@ -249,7 +250,9 @@ async def test_a_dump_whose_statements_fail_changes_nothing_and_is_not_repeated(
     await filled.backup(tmp_path / "dump")
     before = await content(filled)
     header, _, rest = (tmp_path / "dump").read_bytes().partition(b"\n")
-    (tmp_path / "bad").write_bytes(header + b"\nINSERT INTO nowhere VALUES ('the payload');\n" + rest)
+    bad = header + b"\nINSERT INTO nowhere VALUES ('the payload');\n" + rest[: -seals.LENGTH]
+    (tmp_path / "bad").write_bytes(bad)
+    seals.seal(tmp_path / "bad")
     with pytest.raises(BackupError, match=r"ERROR 1146 \(42S02\) at line 1") as caught:
         await filled.restore(tmp_path / "bad")
     assert "payload" not in str(caught.value)

@@ -1,0 +1,88 @@
+"""What befalls the programs of the soak and their store, at random moments: kills, stops, backups, compactions."""
+
+import asyncio
+import random
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from openclaw_store import Database
+from openclaw_store.errors import BusyError
+from soak.troupe import Player, seed_of
+
+_PAUSE: Final = 1.0  # seconds between two of them, on the average
+_LONGEST_STOP: Final = 5.5  # longer than a node may be silent; less than writers wait for a lock that it may hold
+_KEPT: Final = 500  # revisions
+
+
+class Misfortunes:
+    """Brings one after the other, until it is told that it is enough.
+
+    Attributes:
+        enough: ends them; the last one is seen through.
+        count: how many there were, of each kind.
+    """
+
+    def __init__(self, database: Database, players: Sequence[Player], folder: Path, chance: random.Random) -> None:
+        self._database = database
+        self._players = players
+        self._folder = folder
+        self._chance = chance
+        self.enough = asyncio.Event()
+        self.count: Counter[str] = Counter()
+
+    async def befall(self, window: int) -> None:
+        """Let things happen, one at a time; what one breaks is in order again when the next one comes."""
+        kinds: tuple[Callable[[int], Awaitable[None]], ...] = (
+            *(self.kill, self.kill, self.stop, self.stop),
+            *(self.back_up, self.compact, self.clean),
+        )
+        self.enough.clear()
+        while not await self._is_enough(self._chance.expovariate(1 / _PAUSE)):
+            kind = self._chance.choice(kinds)
+            try:
+                await kind(window)
+            except BusyError:  # a stopped program may hold the lock
+                self.count["busy"] += 1
+            self.count[kind.__name__] += 1
+
+    async def _is_enough(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.enough.wait(), seconds)
+        return self.enough.is_set()
+
+    async def kill(self, window: int) -> None:
+        """Kill a program, and start another in its place."""
+        player = self._chance.choice([one for one in self._players if not one.spared])
+        await player.kill()
+        await player.start(seed_of(self._chance))
+        player.play(window)
+
+    async def stop(self, _window: int) -> None:
+        """Stop a program for a while, and let it go on as if nothing had happened."""
+        player = self._chance.choice(self._players)
+        player.signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(self._chance.uniform(0.1, _LONGEST_STOP))
+        finally:
+            player.signal(signal.SIGCONT)
+
+    async def back_up(self, _window: int) -> None:
+        """Make a backup, and prove that it can be restored."""
+        backup = self._folder / "backup"
+        try:
+            await self._database.backup(backup)
+            await self._database.verify_backup(backup)
+        finally:
+            backup.unlink(missing_ok=True)
+
+    async def compact(self, _window: int) -> None:
+        """Forget all but the newest history, under the feet of those who read it."""
+        await self._database.compact_history(_KEPT, 0)
+
+    async def clean(self, _window: int) -> None:
+        """Remove the tasks that ended a moment ago."""
+        await self._database.cleanup_old_tasks(self._chance.uniform(0, 10) / 86_400, batch=50)

@@ -15,14 +15,8 @@ from faults.simulation import World, run
 from faults.support import FULL, chance, rounds
 from openclaw_store import Database
 
-USUAL = {
-    "complete_task",
-    "claim_tasks database_error",
-    "add_tasks given up",
-    "update_heartbeat node_unavailable",
-    "verify",
-}
-"""What must have come about, among much else, where lives are hard enough to prove something."""
+USUAL = {"", "database_error", "given up"} | ({"node_unavailable", "stale_attempt"} if FULL else set())
+"""How calls must have ended, where lives are hard enough to prove something; empty: well."""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +41,7 @@ def test_every_life_goes_well(template: Path, tmp_path: Path) -> None:
         world = live(template, tmp_path, seed)
         for what, count in world.outcomes.items():
             outcomes[what] = outcomes.get(what, 0) + count
-    assert set(outcomes) >= USUAL, outcomes
+    assert {what.partition(" ")[2] for what in outcomes} >= USUAL, outcomes
 
 
 def live(template: Path, folder: Path, seed: int) -> World:

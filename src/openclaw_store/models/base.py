@@ -11,12 +11,22 @@ from sqlalchemy.orm import DeclarativeBase
 
 from openclaw_store.domain.checks import microseconds, moment_of
 from openclaw_store.domain.json import JsonObject, JsonValue, dump, load
+from openclaw_store.errors import CorruptDatabaseError
 
 VERSION_TABLE: Final = "openclaw_store_version"
 """Where a database keeps its revision: our own table, so that a host application's Alembic is left alone."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
+
+
+UNREADABLE: Final = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, msgspec.MsgspecError)
+"""What reading a stored value raises when something else lies there than a store writes."""
+
+
+def unreadable() -> CorruptDatabaseError:
+    """Return the error that says so, and does not repeat the value."""
+    return CorruptDatabaseError("a row holds a value that no store writes: the database is damaged; restore a backup")
 
 
 class Base(DeclarativeBase):
@@ -68,7 +78,10 @@ class Moment(TypeDecorator[datetime]):
         return None if value is None else microseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002, D102
-        return None if value is None else moment_of(value)
+        try:
+            return None if value is None else moment_of(value)
+        except UNREADABLE as error:
+            raise unreadable() from error
 
 
 class Names(TypeDecorator[tuple[str, ...]]):
@@ -86,7 +99,10 @@ class Names(TypeDecorator[tuple[str, ...]]):
 
 def names_of(text: str) -> tuple[str, ...]:
     """Return the names in a JSON array of them."""
-    return () if text == "[]" else _decode_names(text)
+    try:
+        return () if text == "[]" else _decode_names(text)
+    except UNREADABLE as error:
+        raise unreadable() from error
 
 
 class Json(TypeDecorator[Any]):
@@ -99,7 +115,10 @@ class Json(TypeDecorator[Any]):
         return value.raw if type(value) is JsonObject else dump(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> JsonValue:  # noqa: ARG002, D102
-        return load(value)
+        try:
+            return load(value)
+        except UNREADABLE as error:
+            raise unreadable() from error
 
 
 def enumeration(kind: type[StrEnum]) -> Enum:

@@ -16,7 +16,7 @@ from openclaw_store.domain.checks import moment_of
 from openclaw_store.domain.json import load
 from openclaw_store.domain.task import Task, TaskPriority, TaskStatus, TaskType
 from openclaw_store.domain.trusted import altered
-from openclaw_store.models.base import names_of
+from openclaw_store.models.base import UNREADABLE, names_of, unreadable
 from openclaw_store.repositories.rows import TASKS
 
 _Reader = Callable[[Any], Any]
@@ -80,17 +80,20 @@ _ANY_TASK: Final = Task(task_id="any", name="any")
 
 
 def task_of(row: Sequence[Any]) -> Task:
-    """Return the task of a row of ``SELECT_TASKS``."""
-    task: Task = _like(tuple(row[:_PLAIN_FROM])).__copy__()  # type: ignore[attr-defined]  # copy() takes six times as long
-    for name, value in zip(_PLAIN, row[_PLAIN_FROM:_PAYLOADS_FROM], strict=True):
-        if value is not None:
-            force_setattr(task, name, value)
-    for name, value in zip(_PAYLOADS, row[_PAYLOADS_FROM:_MOMENTS_FROM], strict=True):
-        if value is not None:
-            force_setattr(task, name, load(value))
-    for name, value in zip(_MOMENTS, row[_MOMENTS_FROM:], strict=True):
-        if value is not None:
-            force_setattr(task, name, moment_of(value))
+    """Return the task of a row of ``SELECT_TASKS``. Raises CorruptDatabaseError when the row is none of ours."""
+    try:
+        task: Task = _like(tuple(row[:_PLAIN_FROM])).__copy__()  # type: ignore[attr-defined]  # copy() takes six times as long
+        for name, value in zip(_PLAIN, row[_PLAIN_FROM:_PAYLOADS_FROM], strict=True):
+            if value is not None:
+                force_setattr(task, name, value)
+        for name, value in zip(_PAYLOADS, row[_PAYLOADS_FROM:_MOMENTS_FROM], strict=True):
+            if value is not None:
+                force_setattr(task, name, load(value))
+        for name, value in zip(_MOMENTS, row[_MOMENTS_FROM:], strict=True):
+            if value is not None:
+                force_setattr(task, name, moment_of(value))
+    except UNREADABLE as error:
+        raise unreadable() from error
     return task
 
 

@@ -172,7 +172,7 @@ class Director:
         lasted = time.monotonic() - began
         history = self._history()
         judgement = None if wrong else await self._judge(history, wrong)  # else they may be still at it
-        errors = Counter(call.code for call in history.calls if call.outcome is not Outcome.ANSWERED)
+        errors = Counter(call.code or "killed" for call in history.calls if call.outcome is not Outcome.ANSWERED)
         wrong += [f"{count} times {code}" for code, count in errors.items() if code in _WRONG]
         befallen = dict(self._misfortunes.count)
         self._misfortunes.count.clear()

@@ -41,13 +41,15 @@ class Misfortunes:
             *(self.back_up, self.compact, self.clean),
         )
         self.enough.clear()
-        while not await self._is_enough(self._chance.expovariate(1 / _PAUSE)):
+        over = False
+        while not over:
             kind = self._chance.choice(kinds)
             try:
                 await kind(window)
             except BusyError:  # a stopped program may hold the lock
                 self.count["busy"] += 1
             self.count[kind.__name__] += 1
+            over = await self._is_enough(self._chance.expovariate(1 / _PAUSE))
 
     async def _is_enough(self, seconds: float) -> bool:
         with suppress(TimeoutError):

@@ -65,7 +65,7 @@ class Coordinator(Part):
         return (self.repeat(lambda step=step: step(state)) for step in steps)  # type: ignore[misc]
 
     async def _submit(self, state: StateManager) -> None:
-        if len(await state.get_pending_tasks(BACKLOG)) < BACKLOG:
+        if (await state.get_state()).task_counts.get("pending", 0) < BACKLOG:
             tasks = [self._task() for _ in range(self.chance.randint(1, 5))]
             await self.impatiently(state.add_task(tasks[0]) if len(tasks) == 1 else state.add_tasks(tasks))
 

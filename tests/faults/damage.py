@@ -7,7 +7,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from openclaw_store.models import VERSION_TABLE
+from sqlalchemy import Enum, String
+
+from openclaw_store.models import Base
+from openclaw_store.models.base import Json, Names
 
 _PAGE: Final = 4096
 _NUMBERS: Final = [0, 1, -1, 1 << 40, 1 << 62, -(1 << 63)]
@@ -50,19 +53,16 @@ def spoil_log(path: Path, random_: random.Random) -> None:
 
 def turn_value(path: Path, random_: random.Random) -> None:
     """Write a value of the right type, which the store would not have written, into a column of some rows or all."""
-    with closing(sqlite3.connect(path)) as raw:
-        tables = [name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        table = random_.choice([name for name in tables if name != VERSION_TABLE and not name.startswith("sqlite_")])
-        column, kind = random_.choice([row[1:3] for row in raw.execute(f"PRAGMA table_info({table})")])
+    # Not where a status or a kind of change is read by SQLAlchemy's Enum: it fails with a LookupError of its own.
+    columns = [
+        column for table in Base.metadata.sorted_tables for column in table.columns if not isinstance(column.type, Enum)
+    ]
+    column = random_.choice(columns)
+    values = _TEXTS if isinstance(column.type, String | Names | Json) else _NUMBERS
     # A key would be there twice, or nothing where something must be.
     with suppress(sqlite3.IntegrityError):
-        overwrite(
-            path,
-            table,
-            column,
-            random_.choice(_TEXTS if "CHAR" in kind or "TEXT" in kind else _NUMBERS),
-            random_.choice(["", "WHERE random() % 3 = 0"]),
-        )
+        where = random_.choice(["", "WHERE random() % 3 = 0"])
+        overwrite(path, column.table.name, column.name, random_.choice(values), where)
 
 
 def overwrite(path: Path, table: str, column: str, value: Any, where: str = "") -> None:

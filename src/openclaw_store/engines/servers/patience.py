@@ -1,0 +1,76 @@
+"""Not waiting for ever for a server that has fallen silent.
+
+A network that loses everything, or a server that is stopped, looks like one that takes its time: TCP needs up to two
+hours to notice, behind a proxy it never does, and the drivers wait on. So after a while without an answer the
+connection is hung up, here. What waits for it is told that it broke, and all goes on as after any broken connection.
+"""
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+PATIENT: Final = "openclaw_store_patient"
+"""The execution option of a connection whose statements may take as long as they want."""
+
+_TIMER: Final = "openclaw_store_timer"
+_GOODBYE: Final = 2.0  # seconds for taking leave: asyncpg waits until the server has hung up
+_log = structlog.get_logger("openclaw_store")
+
+
+def guard(engine: AsyncEngine, seconds: float) -> None:
+    """Hang up each connection of ``engine`` whose server has not answered for so long, whatever it was asked for."""
+
+    def ask(connection: Connection, *_: object) -> None:
+        if not connection.invalidated and not connection.get_execution_options().get(PATIENT):
+            _begin(connection.connection.dbapi_connection, connection.info, seconds)
+
+    def answered(connection: Connection, *_: object) -> None:
+        _end(connection.info)
+
+    def failed(context: Any) -> None:
+        if context.connection is not None and not context.connection.invalidated:
+            _end(context.connection.info)
+
+    for name in ("before_cursor_execute", "commit", "rollback"):
+        event.listen(engine.sync_engine, name, ask)
+    event.listen(engine.sync_engine, "after_cursor_execute", answered)
+    event.listen(engine.sync_engine, "handle_error", failed)
+    # A connection that comes back is rolled back first; of COMMIT and ROLLBACK no event tells the end.
+    event.listen(engine.sync_engine, "reset", lambda raw, record, _: _begin(raw, record.info, seconds))
+    event.listen(engine.sync_engine, "checkin", lambda _, record: _end(record.info))
+    event.listen(engine.sync_engine, "close", lambda raw, record: _begin(raw, record.info, _GOODBYE))
+
+
+def _begin(raw: Any, info: dict[Any, Any], seconds: float) -> None:
+    _end(info)
+    with suppress(RuntimeError):  # outside of the event loop nothing can be waited for
+        info[_TIMER] = asyncio.get_running_loop().call_later(seconds, _hang_up, raw.driver_connection, seconds)
+
+
+def _end(info: dict[Any, Any]) -> None:
+    timer = info.pop(_TIMER, None)
+    if timer is not None:
+        timer.cancel()
+
+
+def _hang_up(driver: Any, seconds: float) -> None:
+    """End a connection from below its driver: each has a way of its own to end one, and waits for the server in it."""
+    with suppress(OSError):  # it has ended by itself
+        with socket.socket(fileno=os.dup(_descriptor(driver))) as line:
+            line.shutdown(socket.SHUT_RDWR)
+        _log.warning("server_silent", seconds=seconds)
+
+
+def _descriptor(driver: Any) -> int:
+    if hasattr(driver, "fileno"):  # psycopg
+        number: int = driver.fileno()
+        return number
+    transport = driver._transport  # noqa: SLF001 - neither asyncpg nor asyncmy shows its socket
+    line = None if transport is None else transport.get_extra_info("socket")
+    return -1 if line is None else line.fileno()

@@ -15,7 +15,7 @@ import pytest
 from behaviour.test_tasks import node, task
 from faults.damage import overwrite
 from faults.support import chance, process, rounds
-from openclaw_store import CorruptDatabaseError, Database, StateManager
+from openclaw_store import BackupError, CorruptDatabaseError, Database, StateManager
 
 TRIALS = rounds(20, 600)
 
@@ -64,6 +64,29 @@ async def test_a_value_that_no_store_writes_is_damage(tmp_path: Path, table: str
         with pytest.raises(CorruptDatabaseError):
             await uow.tasks.get_many([f"t{number}" for number in range(30)])
             await uow.tasks.claim("n1")
+
+
+@pytest.mark.parametrize("payload", ['{"weight":', "[" * 5000])
+async def test_a_damaged_payload_is_called_damaged_when_somebody_looks(tmp_path: Path, payload: str) -> None:
+    await make_sound(tmp_path / "c.db")
+    overwrite(tmp_path / "c.db", "tasks", "parameters", payload)
+    async with Database(tmp_path / "c.db") as database, database.unit_of_work() as uow:
+        held = await uow.tasks.get("t1")
+        with pytest.raises(CorruptDatabaseError):
+            repr(held.parameters)
+
+
+async def test_a_schema_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    await make_sound(tmp_path / "c.db")
+    content = (tmp_path / "c.db").read_bytes()
+    (tmp_path / "c.db").write_bytes(content.replace(b"CREATE TABLE", b"CREATE TAB\xc3E"))
+    for name in ("initialize", "check", "vacuum", "upgrade", "current_revision"):
+        with pytest.raises(CorruptDatabaseError):
+            await getattr(Database(tmp_path / "c.db"), name)()
+    async with Database(tmp_path / "other.db") as other:
+        with pytest.raises(BackupError):
+            await other.restore(tmp_path / "c.db")
+        assert await other.check() == []
 
 
 @pytest.mark.timeout(120 + 10 * TRIALS)

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, overload
 import msgspec
 
 from openclaw_store.domain.checks import shown
-from openclaw_store.errors import ValidationError
+from openclaw_store.errors import CorruptDatabaseError, ValidationError
 
 MAX_DEPTH: Final = 100
 MAX_NODES: Final = 1_000_000
@@ -20,6 +20,14 @@ MAX_NODES: Final = 1_000_000
 JsonScalar: TypeAlias = str | int | float | bool | None
 
 _decode = msgspec.json.Decoder().decode
+
+
+def _look_into(raw: str) -> Any:
+    """Return what a text says. It was JSON when it was stored."""
+    try:
+        return _decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise CorruptDatabaseError("a payload is damaged: what is stored is no JSON; restore a backup") from error
 
 
 def _encode_frozen(value: Any) -> msgspec.Raw:
@@ -66,7 +74,7 @@ class JsonObject(Mapping[str, Any]):
         return JsonObject, (self.raw,)
 
     def _items(self) -> dict[str, Any]:
-        items: dict[str, Any] = _decode(self.raw)
+        items: dict[str, Any] = _look_into(self.raw)
         return items
 
 
@@ -107,7 +115,7 @@ class JsonArray(Sequence[Any]):
         return JsonArray, (self.raw,)
 
     def _items(self) -> list[Any]:
-        items: list[Any] = _decode(self.raw)
+        items: list[Any] = _look_into(self.raw)
         return items
 
 

@@ -76,6 +76,8 @@ class StoreConnection(aiosqlite.Connection):
         except (asyncio.CancelledError, GeneratorExit):
             self._abandoned = True
             raise
+        except UnicodeDecodeError as error:
+            raise _damaged() from error
         return result
 
     # Transactions
@@ -187,7 +189,10 @@ class _Handle:
         self.raw: sqlite3.Connection | None = None
 
     def open(self) -> sqlite3.Connection:
-        self.raw = self._connector()
+        try:
+            self.raw = self._connector()
+        except UnicodeDecodeError as error:
+            raise _damaged() from error
         return self.raw
 
 
@@ -275,3 +280,8 @@ class OneHopCursor:
 def _closed() -> sqlite3.OperationalError:
     # SQLAlchemy knows a lost connection by the words "connection closed", and takes it out of the pool.
     return sqlite_error("interrupted: connection closed", sqlite3.SQLITE_INTERRUPT)
+
+
+def _damaged() -> sqlite3.OperationalError:
+    # SQLite quotes a damaged schema in what it says, and Python cannot read that.
+    return sqlite_error("the schema is malformed, and not even text", sqlite3.SQLITE_CORRUPT)

@@ -37,6 +37,7 @@ async def damage(manager: StateManager, statement: str) -> None:
         ("UPDATE tasks SET attempt = 9 WHERE task_id = 'a'", "history: task a ended as completed"),
         ("UPDATE clusters SET completed_tasks = 2", "counters|task_counts"),
         ("UPDATE clusters SET online_nodes = 2", "counters|node_counts"),
+        ("UPDATE clusters SET compact_revision = 1000000", "ends at 5, and is compacted up to 1000000"),
         ("DELETE FROM changes WHERE revision = 2", "history: revisions 1 to"),
         ("DELETE FROM changes WHERE revision = 2 AND seq = 1", "history: revision 2 is not whole"),
         ("UPDATE changes SET token = NULL WHERE revision = 2", "history: revision 2 is not whole"),

@@ -193,7 +193,11 @@ class Feed:
             start = self.state
             async with self._database.unit_of_work(read_only=True) as uow:
                 head = await uow.changes.head()
-                if not await self._is_rewritten(uow, head, start):
+                if await self._is_rewritten(uow, head, start):
+                    if head.place == Place(self._epoch, start.version, start.token):
+                        # To read the state afresh would come to the same again, for ever.
+                        return [f"history: ends at {head.revision}, and is compacted up to {head.compact_revision}"]
+                else:
                     try:
                         news = await News.read(uow, head, start)
                     except ResyncRequiredError as error:

@@ -54,6 +54,19 @@ async def test_who_resigns_is_followed_at_once(store: Store) -> None:
     assert await campaign(store, "c") is None
 
 
+async def test_who_ends_while_it_campaigns_gives_up_what_it_may_have_won(address: str) -> None:
+    manager = StateManager(Database(address), housekeeping_interval=60)
+    await manager.initialize()
+    assert manager._house is not None
+    campaigning = asyncio.ensure_future(manager._house._campaign())
+    while manager._committing._in_flight is None:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    campaigning.cancel()
+    await manager.shutdown()
+    async with Database(address) as database, database.unit_of_work() as uow:
+        assert await uow.leaders.campaign("housekeeping", "next", 1) is not None
+
+
 async def test_who_leads_again_does_so_under_another_term(store: Store) -> None:
     terms = []
     for holder in "aba":

@@ -74,7 +74,7 @@ class LeaderRepository:
         """Let others take over at once, if nobody has yet."""
         checks.instance(leadership, "leadership", Leadership)
         known = await self._locked(leadership.role)
-        if known is not None and known == leadership:
+        if known is not None and (known.holder, known.term) == (leadership.holder, leadership.term):
             over = {"to_holder": known.holder, "to_term": known.term, "until": await self._scope.now()}
             await self._scope.execute(_TAKE, {**self._mine(leadership.role), **over})
 

@@ -11,6 +11,7 @@ from openclaw_store.errors import StoreError
 from openclaw_store.repositories import Leadership
 from openclaw_store.state.committer import Operation
 from openclaw_store.state.liveness import Liveness
+from openclaw_store.unit_of_work import UnitOfWork
 
 _FLUSH: Final = 0.5  # seconds between two batches of heartbeats
 _COMPACT: Final = 60.0  # seconds between two compactions of the history
@@ -36,6 +37,9 @@ class Housekeeping:
         self._interval = interval
         self.lead: Leadership | None = None
         """The leadership, while it is ours as far as we know."""
+        self._won: Leadership | None = None
+        """What the last campaign brought, though nobody may have waited for its COMMIT: it is to be given back, too."""
+        self._has_campaigned = False
         self.loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -73,15 +77,25 @@ class Housekeeping:
     async def _campaign(self) -> Leadership | None:
         seconds = max(_SHORTEST_TERM, 3 * (self._interval or 0))
         name = self._liveness.name
-        lead: Leadership | None = await self._commit(lambda uow: uow.leaders.campaign(_ROLE, name, seconds))
+
+        async def campaign(uow: UnitOfWork) -> Leadership | None:
+            self._won = await uow.leaders.campaign(_ROLE, name, seconds)
+            return self._won
+
+        self._has_campaigned = True
+        lead: Leadership | None = await self._commit(campaign)
         if lead is not None and (self.lead is None or self.lead.term != lead.term):
             _log.info("leadership_taken", role=lead.role, term=lead.term)
         return lead
 
     async def _resign(self) -> None:
-        lead, self.lead = self.lead, None
-        if lead is not None:
-            await self._commit(lambda uow: uow.leaders.resign(lead))
+        async def resign(uow: UnitOfWork) -> None:
+            if self._won is not None:  # a campaign that was under way has ended by now
+                await uow.leaders.resign(self._won)
+
+        self.lead = None
+        if self._has_campaigned:
+            await self._commit(resign)
 
     async def _repeat(self, seconds: float, work: Callable[[], Awaitable[object]]) -> None:
         while True:

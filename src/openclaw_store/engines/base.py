@@ -210,15 +210,15 @@ class Engine(Protocol):
         """
         ...
 
+    def scratch(self) -> AbstractAsyncContextManager[Path | URL]:
+        """Give the address of an empty database of the same kind, which is gone when the block ends."""
+        ...
+
     async def vacuum(self) -> None:
         """Give unused space back and refresh the planner's statistics."""
         ...
 
     async def check(self) -> list[str]:
-    def scratch(self) -> AbstractAsyncContextManager[Path | URL]:
-        """Give the address of an empty database of the same kind, which is gone when the block ends."""
-        ...
-
         """Return what is wrong with the database's structure; an empty list when nothing is."""
         ...
 

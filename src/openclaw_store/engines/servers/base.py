@@ -304,7 +304,7 @@ class ServerEngine(ABC):
     async def _by_itself(self, database: str | None = None) -> AsyncIterator[AsyncConnection]:
         """Give a connection outside the pools, without a transaction; to another database, if one is named."""
         engine = create_async_engine(
-            self._address,
+            self._address if database is None else self._address.set(database=database),
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
             hide_parameters=True,
@@ -318,7 +318,7 @@ class ServerEngine(ABC):
 
     def _pool(self, isolation: str, **options: Any) -> AsyncEngine:
         return create_async_engine(
-            self._address if database is None else self._address.set(database=database),
+            self._address,
             pool_size=self._options.readers,
             max_overflow=0,
             pool_timeout=self._options.lock_timeout,

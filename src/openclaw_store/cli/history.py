@@ -26,7 +26,7 @@ async def watch(
     limit: Annotated[int | None, typer.Option(min=1, help="End after so many changes.")] = None,
     kind: Annotated[Kind | None, typer.Option(help="Only changes of tasks, or of nodes.")] = None,
 ) -> None:
-    """Print every change as it is committed, a line each, until Ctrl-C."""
+    """Print every change as it is committed, until Ctrl-C."""
     with output.unless_reader_left(), suppress(asyncio.CancelledError):
         await _follow(session, since, limit, kind)
 

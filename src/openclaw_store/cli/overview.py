@@ -27,7 +27,7 @@ async def status(session: Session) -> Report:
 
 
 async def stats(session: Session) -> Report:
-    """Print every figure that costs little: counts, revisions, bytes."""
+    """Print every figure that costs little to learn."""
     async with session.database as database:
         figures = await database.get_stats()
         async with database.unit_of_work(read_only=True) as uow:

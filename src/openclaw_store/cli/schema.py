@@ -35,7 +35,7 @@ async def current(
     *,
     check: Annotated[bool, typer.Option("--check", help="Fail unless the schema is up to date.")] = False,
 ) -> Report:
-    """Tell the revision of the database's schema, and the one needed.
+    """Tell the schema's revision, and the one that is needed.
 
     With --check the exit code is 1 when they are not the same.
     """

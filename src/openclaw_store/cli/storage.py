@@ -47,7 +47,7 @@ async def backup(
 async def verify_backup(
     session: Session, path: Annotated[Path, typer.Argument(metavar="PATH", help="A backup.")]
 ) -> Report:
-    """Restore a backup to a scratch place, and see that it is whole and makes sense.
+    """Restore a backup to a scratch place, and examine it.
 
     The database is not touched; of SQLite there need be none. On a server the scratch place is a database beside it,
     which the user must have the right to create.
@@ -98,7 +98,7 @@ async def restore(session: Session, path: Annotated[Path, typer.Argument(metavar
 
 
 async def vacuum(session: Session) -> Report:
-    """Give unused space back, and refresh the planner's statistics."""
+    """Give unused space back, and refresh statistics."""
     async with session.opened() as database:
         before = (await database.engine.sizes())["db_size"]
         await database.vacuum()
@@ -121,7 +121,7 @@ async def cleanup(
     history: Annotated[bool, typer.Option("--history", help="Forget history as old as that, too.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would be removed.")] = False,
 ) -> Report:
-    """Remove tasks that ended long ago, and old history with --history."""
+    """Remove what ended long ago, with --history history, too."""
     checks.number(days, "days", least=0, most=36_500)
     async with session.database as database:
         counted = await (_count(database, days, history) if dry_run else _remove(database, days, history))

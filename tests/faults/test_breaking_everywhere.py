@@ -26,17 +26,19 @@ class Attack:
         self._errand = errand
         self._place = address, folder
         self._in_file = "://" not in address
+        self.asks = False
         self.hits = 0
 
     async def run(self, random_: random.Random) -> None:
         before, after, count = await self._broken(Breaker())
         assert before is not None
+        self.asks = count > 0
         for at in self._places(count, random_):
             breaker = Breaker(at)
             _, sight, _ = await self._broken(breaker)
             assert sight in {before, after}, f"{self._errand.name} at {at}"
             self.hits += breaker.has_struck
-            if not breaker.has_struck:
+            if breaker.has_struck != FULL:  # the full form ends behind the last statement, the short one has its hit
                 break
 
     async def _broken(self, breaker: Breaker) -> tuple[Sight, Sight, int]:
@@ -61,7 +63,7 @@ class Attack:
     def _places(self, count: int, random_: random.Random) -> Iterable[int]:
         if FULL:
             return range(1, 10_000)
-        return [random_.randint(1, count)] if count else []
+        return [random_.randint(1, count), 1] if count else []
 
 
 @pytest.mark.timeout(3600 if FULL else 300)
@@ -70,9 +72,8 @@ async def test_a_call_of_which_any_statement_fails_leaves_all_or_nothing(
     address: str, owner: str, tmp_path: Path
 ) -> None:
     random_ = chance()
-    hits = 0
-    for errand in some_of(owner, random_):
-        attack = Attack(errand, address, tmp_path)
+    attacks = [Attack(errand, address, tmp_path) for errand in some_of(owner, random_)]
+    for attack in attacks:
         await attack.run(random_)
-        hits += attack.hits
-    assert hits > 0
+    # What the snapshot answers needs no statement: all that was drawn may be of that kind.
+    assert any(attack.hits for attack in attacks) == any(attack.asks for attack in attacks)

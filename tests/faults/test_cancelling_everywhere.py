@@ -29,10 +29,12 @@ class Attack:
         self._errand = errand
         self._place = address, folder
         self._bench: Workbench | None = None
+        self.waits = False
         self.hits = 0
 
     async def run(self, random_: random.Random) -> None:
         before, after, count = await self._undisturbed()
+        self.waits = count > 0
         async for late, ended, sight in self._cancelled(count, random_, before):
             where = f"{self._errand.name}, late: {late}, ended by {ended!r}"
             assert ended is None or isinstance(ended, asyncio.CancelledError | StoreError), where
@@ -50,8 +52,8 @@ class Attack:
         self, count: int, random_: random.Random, before: Sight
     ) -> AsyncIterator[tuple[bool, BaseException | None, Sight]]:
         """Cancel here and there, or everywhere; a workbench serves until something was stored on it."""
-        for late in (False, True):
-            places: Iterable[int] = range(1, 10_000) if FULL else self._some(count, random_)
+        for late in (True, False):
+            places: Iterable[int] = range(1, 10_000) if FULL else self._some(count, random_, late=late)
             places, left = iter(places), True
             while left:
                 async with self._workbench() as bench:
@@ -70,7 +72,10 @@ class Attack:
                     else:
                         left = False
 
-    def _some(self, count: int, random_: random.Random) -> list[int]:
+    def _some(self, count: int, random_: random.Random, *, late: bool) -> list[int]:
+        """Choose places: the first one, which each run reaches, where nothing was hit: runs differ in length."""
+        if not late and not self.hits:
+            return [1]
         return [random_.randint(1, count) for _ in range(TRIALS // 2)] if count else []
 
     def _workbench(self) -> Any:
@@ -87,12 +92,11 @@ async def test_a_call_that_is_cancelled_anywhere_leaves_all_or_nothing(
     address: str, owner: str, tmp_path: Path
 ) -> None:
     random_ = chance()
-    hits = 0
-    for errand in some_of(owner, random_):
-        attack = Attack(errand, address, tmp_path)
+    attacks = [Attack(errand, address, tmp_path) for errand in some_of(owner, random_)]
+    for attack in attacks:
         await attack.run(random_)
-        hits += attack.hits
-    assert hits > 0
+    # What the snapshot answers never waits: all that was drawn may be of that kind.
+    assert any(attack.hits for attack in attacks) == any(attack.waits for attack in attacks)
 
 
 async def test_the_attack_finds_a_lock_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ class Database:
         policy: how waiting, failing and silent tasks are treated.
         create: whether ``initialize()`` makes the database and the cluster when they are not there.
         auto_upgrade: whether ``initialize()`` upgrades the schema; None: where the database is embedded.
-        synchronous, lock_timeout, readers: see ``EngineOptions``.
+        synchronous, lock_timeout, readers, answer_timeout: see ``EngineOptions``.
         max_payload_bytes: the largest JSON payload of a task, in bytes of UTF-8.
 
     Raises:
@@ -79,9 +79,12 @@ class Database:
         synchronous: Literal["full", "normal"] = "full",
         lock_timeout: float = 10.0,
         readers: int = 4,
+        answer_timeout: float = 60.0,
         max_payload_bytes: int = 1 << 20,
     ) -> None:
-        options = EngineOptions(synchronous=synchronous, lock_timeout=lock_timeout, readers=readers)
+        options = EngineOptions(
+            synchronous=synchronous, lock_timeout=lock_timeout, readers=readers, answer_timeout=answer_timeout
+        )
         self.engine: Engine = make_engine(address, options)
         self.cluster = checks.identifier(cluster, "cluster")
         self.policy = Policy() if policy is None else checks.instance(policy, "policy", Policy)

@@ -29,11 +29,15 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
             last acknowledged commits (in a simulation 62 of 150 power cuts did). Neither corrupts the file.
         lock_timeout: seconds to wait for a database that somebody else has locked, before ``BusyError``.
         readers: how many connections read beside the writer; on a server also how many write.
+        answer_timeout: servers only: seconds to wait, beyond ``lock_timeout``, for the answer to a statement or to a
+            COMMIT, and within a transaction for the next statement; then the connection is given up as broken. What
+            reads all there is, as ``verify()`` does, must be answered in that time; changes of the schema need not.
     """
 
     synchronous: Literal["full", "normal"] = "full"
     lock_timeout: float = 10.0
     readers: int = 4
+    answer_timeout: float = 60.0
 
 
 def check_options(options: EngineOptions) -> None:
@@ -43,6 +47,7 @@ def check_options(options: EngineOptions) -> None:
     try:
         checks.number(options.lock_timeout, "lock_timeout", least=0, most=checks.MAX_SECONDS)
         checks.whole(options.readers, "readers", least=1, most=1000)
+        checks.number(options.answer_timeout, "answer_timeout", least=0.1, most=checks.MAX_SECONDS)
     except ValidationError as error:
         raise ConfigurationError(str(error)) from error
 

@@ -4,6 +4,7 @@ Polling is the truth; what a commit of this process hands over only spares a pol
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -24,6 +25,8 @@ from openclaw_store.state.recent import RecentChanges
 from openclaw_store.state.shared import Shared
 from openclaw_store.unit_of_work import UnitOfWork
 
+_SETTLING: Final = 10.0  # seconds in which a commit that was answered must come to be read again
+_BETWEEN: Final = 0.02  # seconds between two attempts to do so
 _FOLD: Final = 500  # heartbeats taken in without giving the event loop to others: some milliseconds
 _log = structlog.get_logger("openclaw_store")
 
@@ -92,14 +95,19 @@ class Feed:
     async def settle(self) -> None:
         """Take in this process's newest commit, where it could not be handed over.
 
-        Another process's commit came between, or the history was rewritten meanwhile.
-        A failing read is left to the next poll: what was committed is committed.
+        Another process's commit came between, or the history was rewritten meanwhile. A read that fails is repeated
+        for some seconds: who is answered finds his write in the snapshot. Then it is left to the next poll: what was
+        committed is committed.
         """
-        try:
-            while self._behind or self.state.version < self._own:
+        deadline = time.monotonic() + _SETTLING
+        while self._behind or self.state.version < self._own:
+            try:
                 await self.poll()
-        except StoreError as error:
-            _log.warning("state_poll_failed", code=error.code)
+            except StoreError as error:
+                _log.warning("state_poll_failed", code=error.code)
+                if not error.retryable or time.monotonic() >= deadline:
+                    return
+                await asyncio.sleep(_BETWEEN)
 
     async def poll(self) -> int:
         """Compare the snapshot with the history, and take in what is new; return the revision that was found.

@@ -17,7 +17,7 @@ from sqlalchemy import (
     TextClause,
     Update,
 )
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, ResourceClosedError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
@@ -27,10 +27,13 @@ from openclaw_store.engines.bulk import Bulk
 from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.servers.bulk import BulkStatement
 from openclaw_store.engines.servers.messages import ADVICE, TABLES_IN_USE, UNUSABLE_PARAMETER
+from openclaw_store.engines.servers.patience import guard
 from openclaw_store.errors import BusyError, ClosedError, ConfigurationError, StoreError
 from openclaw_store.models import Base
 
 _BEGAN: Final = "openclaw_store_began"
+_GREETING: Final = 10.0  # seconds
+_AFTER_IT_BROKE: Final = (ResourceClosedError, PendingRollbackError)  # what SQLAlchemy says of the next statement
 _COUNTED: Final = {"preserve_rowcount": True}  # of an INSERT SQLAlchemy asks for no count otherwise
 
 
@@ -82,6 +85,21 @@ class ServerEngine(ABC):
     @property
     def arguments(self) -> Mapping[str, Any]:
         """What the driver is told when it connects."""
+        return {}
+
+    @property
+    def longest_silence(self) -> float:
+        """How many seconds a server may take for an answer: it may wait for a lock first."""
+        return self._options.lock_timeout + self._options.answer_timeout
+
+    @property
+    def longest_greeting(self) -> float:
+        """How many seconds it may take to connect: nothing that others hold is waited for."""
+        return min(_GREETING, self._options.answer_timeout)
+
+    @property
+    def silence(self) -> Mapping[str, Any]:
+        """What the driver is told about a server that says nothing while it connects."""
         return {}
 
     @property
@@ -186,7 +204,7 @@ class ServerEngine(ABC):
             if error.connection_invalidated:
                 return Failure.DISCONNECT
             return self.code_of(error.orig) if error.orig is not None else Failure.OTHER
-        if isinstance(error, OSError):
+        if isinstance(error, (OSError, *_AFTER_IT_BROKE)):
             return Failure.DISCONNECT
         return self.code_of(error)
 
@@ -301,15 +319,20 @@ class ServerEngine(ABC):
         yield  # type: ignore[misc]
 
     @asynccontextmanager
-    async def _by_itself(self, database: str | None = None) -> AsyncIterator[AsyncConnection]:
-        """Give a connection outside the pools, without a transaction; to another database, if one is named."""
+    async def _by_itself(self, database: str | None = None, *, patient: bool = True) -> AsyncIterator[AsyncConnection]:
+        """Give a connection outside the pools, without a transaction; to another database, if one is named.
+
+        A ``patient`` one waits for ever for what it has asked for.
+        """
         engine = create_async_engine(
             self._address if database is None else self._address.set(database=database),
             poolclass=NullPool,
             isolation_level="AUTOCOMMIT",
             hide_parameters=True,
-            connect_args=dict(self.arguments),
+            connect_args={**self.arguments, **({} if patient else self.silence)},
         )
+        if not patient:
+            guard(engine, self.longest_silence)
         try:
             async with engine.connect() as connection:
                 yield connection
@@ -317,17 +340,19 @@ class ServerEngine(ABC):
             await engine.dispose()
 
     def _pool(self, isolation: str, **options: Any) -> AsyncEngine:
-        return create_async_engine(
+        made = create_async_engine(
             self._address,
             pool_size=self._options.readers,
             max_overflow=0,
             pool_timeout=self._options.lock_timeout,
             pool_recycle=1800,
             hide_parameters=True,  # they would be shown in every traceback
-            connect_args=dict(self.arguments),
+            connect_args={**self.arguments, **self.silence},
             isolation_level=isolation,  # set when a connection is made: as an option it is set for every transaction
             execution_options=options,
         )
+        guard(made, self.longest_silence)
+        return made
 
     def _require_open(self) -> None:
         if not self._open:

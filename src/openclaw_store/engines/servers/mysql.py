@@ -1,9 +1,10 @@
 """MySQL and MariaDB as the store's engine, through asyncmy."""
 
+import asyncio
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,14 +77,25 @@ class MysqlEngine(ServerEngine):
             "init_command": (
                 f"SET SESSION sql_mode = '{_SQL_MODE}', default_storage_engine = InnoDB, wait_timeout = {_IDLE},"
                 f" innodb_lock_wait_timeout = {patience}, lock_wait_timeout = {patience},"
+                f" /*M!100300 idle_transaction_timeout = {self._longest_idle}, */"  # MySQL has nothing like it
                 " sql_notes = 0, max_error_count = 0"  # the driver would log warnings, and they may quote a row
             ),
         }
 
     @property
+    def silence(self) -> Mapping[str, Any]:
+        """Bound the waiting for a server that lets connect and says nothing: the driver bounds only the first part."""
+        return {"async_creator_fn": partial(_connect, seconds=self.longest_greeting)}
+
+    @property
     def _patience(self) -> int:
         """How long to wait for locks, in whole seconds: at least one, and at most a year, as the server wants it."""
         return min(max(1, math.ceil(self._options.lock_timeout)), _LONGEST_WAIT)
+
+    @property
+    def _longest_idle(self) -> int:
+        """How many seconds a transaction of ours may wait for us, whom the network may have cut off with its locks."""
+        return min(max(1, math.ceil(self.longest_silence)), _LONGEST_WAIT)
 
     def code_of(self, error: BaseException) -> Failure:
         """Return what kind of trouble an error is, by its number."""
@@ -183,11 +195,6 @@ class MysqlEngine(ServerEngine):
         with self._translating():
             await mysql_dumps.restore(await self._place(), source, progress, finish)
 
-    async def _place(self) -> mysql_dumps.Place:
-        async with self.reader.connect() as connection:
-            is_mariadb = _is_mariadb(connection)
-        return mysql_dumps.Place(self._address.database or "", is_mariadb, self.destination, self._by_itself)
-
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[URL]:
         """Give the address of an empty database on the server; the user needs the same rights as for a restore.
@@ -197,6 +204,11 @@ class MysqlEngine(ServerEngine):
         with self._translating():
             async with mysql_dumps.scratch(await self._place(), "rehearsed") as name:
                 yield self._address.set(database=name)
+
+    async def _place(self) -> mysql_dumps.Place:
+        async with self.reader.connect() as connection:
+            is_mariadb = _is_mariadb(connection)
+        return mysql_dumps.Place(self._address.database or "", is_mariadb, self.destination, self._by_itself)
 
     async def vacuum(self) -> None:
         """Give unused space back to the server, and refresh the planner's statistics."""
@@ -228,6 +240,14 @@ class MysqlEngine(ServerEngine):
 
 _LOCK: Final = text("SELECT GET_LOCK(CONCAT('openclaw_store ', MD5(DATABASE())), :timeout)")
 _FACTS: Final = text("SELECT VERSION(), @@GLOBAL.innodb_flush_log_at_trx_commit")
+
+
+async def _connect(*args: Any, seconds: float, **options: Any) -> Any:
+    """Make the driver's connection, in so many seconds: its own option for that does not reach to the greeting."""
+    from asyncmy import connect  # noqa: PLC0415 - an extra
+
+    async with asyncio.timeout(seconds):
+        return await connect(*args, **options)
 
 
 def _only_read(connection: Any, _record: object) -> None:

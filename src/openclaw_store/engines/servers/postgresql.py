@@ -1,10 +1,11 @@
 """PostgreSQL as the store's engine, through psycopg or asyncpg. Safe behind PgBouncer in transaction mode."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ from openclaw_store.engines.servers.base import ServerEngine
 from openclaw_store.engines.servers.bulk import PostgresqlBulk
 from openclaw_store.engines.servers.listening import ListenNotify, ignore_notices
 from openclaw_store.engines.servers.messages import SCHEMA_IN_CHANGE
+from openclaw_store.engines.servers.patience import PATIENT
 from openclaw_store.errors import BackupError, BusyError, ConfigurationError
 from openclaw_store.models import Base, TaskModel
 
@@ -102,6 +104,14 @@ class PostgresqlEngine(ServerEngine):
             return {"statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
         return {"prepare_threshold": None}
 
+    @property
+    def silence(self) -> Mapping[str, Any]:
+        """Bound the waiting for a server that lets connect and says nothing, unless the address does so."""
+        if self._address.get_driver_name() == "asyncpg":
+            return {} if "timeout" in self._address.query else {"timeout": self.longest_greeting}
+        given = "connect_timeout" in self._address.query
+        return {} if given else {"connect_timeout": max(2, math.ceil(self.longest_greeting))}
+
     def code_of(self, error: BaseException) -> Failure:
         """Return what kind of trouble an error is, by its SQLSTATE."""
         state: str | None = getattr(error, "sqlstate", None)
@@ -126,8 +136,13 @@ class PostgresqlEngine(ServerEngine):
             raise ConfigurationError(f"{self.url}: PostgreSQL {found // 10_000} is too old; 14 or newer is needed")
 
     async def prepare(self, connection: AsyncConnection) -> int:
-        """Bound the waiting for locks, for this transaction alone, and return the time: in one round trip."""
-        time: int = await connection.scalar(_BEGIN_WRITING, {"timeout": f"{self._patience}ms"})
+        """Bound the waiting for locks and for us, for this transaction alone, and return the time: in one round trip.
+
+        Without the latter the locks of a program that the network has cut off would be held until TCP notices.
+        """
+        idle = min(round(self.longest_silence * 1000), _LONGEST_WAIT)
+        bounds = {"timeout": f"{self._patience}ms", "idle": f"{idle}ms"}
+        time: int = await connection.scalar(_BEGIN_WRITING, bounds)
         return time
 
     @property
@@ -169,7 +184,7 @@ class PostgresqlEngine(ServerEngine):
 
     def hints(self) -> Hints | None:
         """Return LISTEN and NOTIFY, on connections of their own."""
-        return ListenNotify(self._by_itself)
+        return ListenNotify(partial(self._by_itself, patient=False))
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[AsyncConnection]:
@@ -181,6 +196,7 @@ class PostgresqlEngine(ServerEngine):
         async with self._by_itself() as locker:
             await self._take_turn(locker)
             async with self.writer.connect() as connection:
+                await connection.execution_options(**{PATIENT: True})
                 event.listen(connection.sync_connection, "begin", self._bound_waiting)
                 yield connection
                 await connection.commit()
@@ -234,6 +250,16 @@ class PostgresqlEngine(ServerEngine):
                     raise self.translate(error) from error
                 raise BackupError(f"{source} cannot be restored: the server refused it ({error})") from error
 
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[URL]:
+        """Give the address of an empty database on the server; the user needs the right to create one.
+
+        Raises BackupError: it is missing.
+        """
+        with self._translating():
+            async with postgresql_scratch.scratch(self._by_itself, self._address.database or "") as name:
+                yield self._address.set(database=name)
+
     async def _place(self) -> postgresql_dumps.Place:
         async with self.reader.connect() as connection:
             return await postgresql_dumps.find_place(connection, self.destination, self._patience)
@@ -244,16 +270,6 @@ class PostgresqlEngine(ServerEngine):
             async with self._by_itself() as connection:
                 for table in _TABLES:
                     await connection.exec_driver_sql(f"VACUUM (ANALYZE) {table}")
-
-    @asynccontextmanager
-    async def scratch(self) -> AsyncIterator[URL]:
-        """Give the address of an empty database on the server; the user needs the right to create one.
-
-        Raises BackupError: it is missing.
-        """
-        with self._translating():
-            async with postgresql_scratch.scratch(self._by_itself, self._address.database or "") as name:
-                yield self._address.set(database=name)
 
     async def check(self) -> list[str]:
         """Return the constraints that are not valid; the server's own checksums guard its files."""
@@ -273,7 +289,10 @@ class PostgresqlEngine(ServerEngine):
 
 _TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(:key)")
 _NEVER_TOO_IDLE: Final = text("SET LOCAL idle_in_transaction_session_timeout = 0")
-_BEGIN_WRITING: Final = text(f"{PostgresqlEngine.time}, set_config('lock_timeout', :timeout, true)")
+_BEGIN_WRITING: Final = text(
+    f"{PostgresqlEngine.time}, set_config('lock_timeout', :timeout, true),"
+    " set_config('idle_in_transaction_session_timeout', :idle, true)"
+)
 _SET_LOCK_TIMEOUT: Final = text("SELECT set_config('lock_timeout', :timeout, true)")
 _NOT_VALID: Final = text(
     "SELECT 'constraint' AS kind, conname AS name, conrelid::regclass::text AS of_table FROM pg_constraint"

@@ -1,0 +1,86 @@
+"""A coordinator whose clock jumps, or runs ten times too fast: no node is lost by it, and no task is taken away.
+
+The attack: 90 days forward, an hour back, ten times the speed, by libfaketime in the coordinator's process; its
+monotonic clock goes on as it should. On SQLite that is the clock by which everything is decided; on servers theirs is.
+"""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from conftest import scratch_database
+from faults.support import FULL, chance, process, rounds
+from faults.timely import NODES
+from servers import lacking
+
+HINT: Final = "clocks that jump: install Debian's faketime"
+ENGINES: Final = ("sqlite", "postgresql", "mysql")
+CLOCKS: Final = {"90 days forward": "+90d", "an hour back": "-1h", "ten times too fast": "+0 x10"}
+TRUE: Final = "+0"
+
+
+def library() -> Path | None:
+    """Return the library that gives a process another time."""
+    return next((one for one in sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+
+
+@pytest.fixture
+def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that says what time processes think it is."""
+    found = library()
+    if found is None:
+        lacking(HINT)
+    file = tmp_path / "clock"
+    set_clock(file, TRUE)
+    environment = {"FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    for name, value in {**environment, "LD_PRELOAD": str(found)}.items():
+        monkeypatch.setenv(name, value)
+    return file
+
+
+def set_clock(file: Path, time: str) -> None:
+    beside = file.with_suffix(".new")
+    beside.write_text(time + "\n")
+    beside.replace(file)
+
+
+@pytest.fixture(params=ENGINES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with scratch_database(request.param, tmp_path) as made:
+        yield made
+
+
+async def line_of(it: "subprocess.Popen[str]") -> str:
+    assert it.stdout is not None
+    async with asyncio.timeout(60):
+        return (await asyncio.to_thread(it.stdout.readline)).strip()
+
+
+async def look(it: "subprocess.Popen[str]") -> dict[str, int]:
+    """Let it go on for a while, and return what it sees then."""
+    assert it.stdin is not None
+    it.stdin.write("look\n")
+    it.stdin.flush()
+    seen: dict[str, int] = json.loads(await line_of(it))
+    return seen
+
+
+@pytest.mark.timeout(120 + 20 * rounds(1, 30))
+async def test_a_clock_that_is_wrong_costs_no_node_and_no_task(place: str, clock: Path) -> None:
+    jumps = list(CLOCKS.values()) * 10 if FULL else [chance().choice(list(CLOCKS.values()))]
+    with process("timely", place) as it:
+        assert await line_of(it) == "ready"
+        for jump in jumps:
+            set_clock(clock, jump)
+            assert await look(it) == {"online": NODES, "running": NODES}
+            set_clock(clock, TRUE)
+            assert await look(it) == {"online": NODES, "running": NODES}
+        out, errors = await asyncio.to_thread(it.communicate)
+        assert out.strip() == str(NODES), errors
+        is_on_server = "://" in place  # which has a clock of its own
+        assert ("clock_jumped" in errors) == (not is_on_server)

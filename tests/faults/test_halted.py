@@ -1,0 +1,82 @@
+"""A coordinator that is stopped for longer than all leases, and goes on: what it still meant to do is refused.
+
+The attack: SIGSTOP at a moment of chance, three times the leader's lease and the nodes' timeout, then SIGCONT;
+meanwhile another coordinator goes on. What the stopped one held has been taken away, so its reports are refused.
+"""
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from conftest import ENGINES, scratch_database
+from faults.halted import CALLERS, open_store, settled, work
+from faults.support import chance, process, rounds
+from openclaw_store import Database, StateManager
+from openclaw_store.testing import History, Recorder, check_history
+
+HALT = 3.5  # seconds: the leader's lease and the nodes' timeout are one
+
+
+@pytest.fixture(params=ENGINES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    with scratch_database(request.param, tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def working(manager: StateManager, word: str) -> AsyncIterator[None]:
+    """Let callers work in this process as well."""
+    ended = asyncio.Event()
+    callers = [asyncio.ensure_future(work(manager, word, caller, ended)) for caller in range(CALLERS)]
+    yield
+    ended.set()
+    await asyncio.gather(*callers)
+
+
+async def read_until(it: "subprocess.Popen[str]", wanted: str, seconds: float = 60) -> list[str]:
+    """Return what a process tells, up to a line that begins with ``wanted``."""
+    assert it.stdout is not None
+    lines: list[str] = []
+    async with asyncio.timeout(seconds):
+        while line := await asyncio.to_thread(it.stdout.readline):
+            lines.append(line.strip())
+            if line.startswith(wanted):
+                return lines
+    raise AssertionError(lines[-3:], it.stderr.read() if it.stderr else "")
+
+
+@pytest.mark.timeout(120 + 30 * rounds(1, 20))
+async def test_what_a_stopped_coordinator_still_wants_is_refused(place: str, tmp_path: Path) -> None:
+    random_, record = chance(), tmp_path / "stopped.record"
+    recorder = Recorder(tmp_path / "other.record")
+    other = StateManager(open_store(place), housekeeping_interval=0.3)
+    async with recorder.wrap(other, "other") as manager, working(manager, "other"):
+        with process("halted", place, "stopped", record) as it:
+            await read_until(it, "went_on")
+            told = [line for _ in range(rounds(1, 20)) for line in await halt(it, random_.uniform(0, 0.5))]
+            assert it.stdin is not None
+            it.stdin.close()
+            told += await read_until(it, "verified")
+            await asyncio.to_thread(it.wait, 30)
+            assert it.returncode == 0
+        assert any(line.startswith("refused") for line in told)
+        await settled(other)
+    async with Database(place) as database:
+        judgement = await check_history(History.read([record, tmp_path / "other.record"]), database)
+        assert judgement.answers > 50
+        assert await database.check() == []
+
+
+async def halt(it: "subprocess.Popen[str]", after: float) -> list[str]:
+    """Stop a process at some moment, for long, and let it go on; return what it tells until it works again."""
+    await asyncio.sleep(after)  # the moment of the attack
+    it.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(HALT)  # its leases run out by the clock
+    it.send_signal(signal.SIGCONT)
+    told = await read_until(it, "refused")
+    return told + await read_until(it, "went_on")

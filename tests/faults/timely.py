@@ -1,0 +1,61 @@
+"""A coordinator whose nodes report all the time and run a task each; it tells what became of them.
+
+Arguments: the database's address. It tells ``ready`` once it would declare silent nodes lost. For each line on stdin it
+goes on for twice the nodes' timeout, and tells what it sees; at the end of stdin the nodes complete their tasks.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from typing import Final
+
+from faults.telling import run, tell
+from openclaw_store import Database, NodeInfo, Policy, StateManager, Task
+
+NODES: Final = 6
+TIMEOUT: Final = 2.0  # seconds
+POLICY: Final = Policy(node_timeout=TIMEOUT)
+
+
+async def report(manager: StateManager) -> None:
+    while True:
+        for number in range(NODES):
+            await manager.update_heartbeat(f"n{number}")
+        await asyncio.sleep(0.1)
+
+
+async def begin(manager: StateManager) -> list[Task]:
+    await manager.add_tasks([Task.create(task_type="batch", name="t") for _ in range(NODES)])
+    held: list[Task] = []
+    for number in range(NODES):
+        await manager.add_node(NodeInfo(node_id=f"n{number}", max_concurrent_tasks=1))
+        held += await manager.claim_tasks(f"n{number}", start=True)
+    return held
+
+
+async def look(manager: StateManager) -> None:
+    await manager.refresh_from_database()
+    state = await manager.get_state()
+    running = [one.task_id for one in state.tasks.values() if one.status == "running"]
+    tell(json.dumps({"online": state.online_nodes, "running": len(running)}))
+
+
+async def main(address: str) -> None:
+    async with StateManager(Database(address, policy=POLICY), housekeeping_interval=0.2) as manager:
+        held = await begin(manager)
+        reporting = asyncio.ensure_future(report(manager))
+        while not manager._listening._attention.suffices(time.monotonic(), TIMEOUT):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        tell("ready")
+        while await asyncio.to_thread(sys.stdin.readline):
+            await asyncio.sleep(2 * TIMEOUT)
+            await look(manager)
+        done = [await manager.complete_task(one.task_id, one.attempt) for one in held]
+        reporting.cancel()
+        await manager.verify()
+        tell(len(done))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -3,11 +3,10 @@
 import asyncio
 
 import pytest
-from sqlalchemy import event
 
 from engines.servers.support import ALL, opened
 from faults.errands import Cancelling
-from openclaw_store.engines.servers import listening
+from openclaw_store.engines.servers import listening, patience
 from openclaw_store.engines.servers.postgresql import PostgresqlEngine
 
 
@@ -34,11 +33,23 @@ async def test_listening_ends_when_cancelled_wherever_it_is(address: str) -> Non
 
 
 @ALL
-async def test_a_statement_in_time_leaves_no_timer(address: str) -> None:
+async def test_nothing_looks_after_connections_that_wait_for_nothing(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[patience._Silences] = []
+
+    class Silences(patience._Silences):
+        def __init__(self, step: float) -> None:
+            super().__init__(step)
+            made.append(self)
+
+    monkeypatch.setattr(patience, "_Silences", Silences)
     async with opened(address) as engine:
-        infos = []
-        event.listen(engine.reader.sync_engine, "checkin", lambda _, record: infos.append(record.record_info))
         async with engine.reader.connect() as connection:
             await connection.exec_driver_sql("SELECT 1")
+            assert any(one._looking for one in made)
             await connection.rollback()
-        assert infos == [{}]
+        assert not any(one._until for one in made)
+        async with asyncio.timeout(10):
+            while any(one._looking for one in made):  # noqa: ASYNC110 - it has no event for this
+                await asyncio.sleep(0.01)

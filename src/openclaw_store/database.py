@@ -222,7 +222,8 @@ class Database:
         The database gets a new epoch, by which caches notice. Raises BackupError, and then nothing has changed.
         """
         source, watcher = _path_of(path), _progress_of(progress)
-        await self.engine.restore(source, watcher, _begin_epoch(await self._highest_fence()))
+        finish = _begin_epoch(await self._highest_fence())
+        await self.engine.restore(source, watcher, finish, migrations.require_restorable)
         self._catalogue.forget()
         if self._cluster_id is not None:
             await migrations.upgrade(self.engine)

@@ -8,7 +8,7 @@ import asyncio
 import io
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from openclaw_store.domain.checks import shown
 from openclaw_store.engines.base import Engine
-from openclaw_store.errors import ConfigurationError, SchemaVersionError
+from openclaw_store.errors import BackupError, ConfigurationError, SchemaVersionError
 from openclaw_store.models import VERSION_TABLE as VERSION_TABLE  # noqa: PLC0414  # the scripts look for it here
 
 if TYPE_CHECKING:
@@ -107,6 +107,16 @@ async def require_current(engine: Engine) -> None:
     current = await current_revision(engine)
     if current != expected_revision():
         raise _mismatch(current)
+
+
+def require_restorable(revisions: Sequence[str]) -> None:
+    """Raise BackupError unless a backup that names these revisions can be brought to the one that is needed."""
+    found = ", ".join(revisions)
+    if not found or not _known(found):
+        raise BackupError(
+            f"its schema is of revision {shown(found) if found else 'none'}, which this version of the library does not"
+            " know; restore it with the version that made it, or a newer one"
+        )
 
 
 async def upgrade(engine: Engine, revision: str = "head") -> None:

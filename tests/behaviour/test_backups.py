@@ -12,6 +12,7 @@ from conftest import Store
 from faults.support import chance, rounds
 from openclaw_store import BackupError, Database, NodeInfo
 from openclaw_store.engines import seals
+from openclaw_store.models import VERSION_TABLE
 
 Look = Callable[[], Awaitable[tuple[Any, ...]]]
 
@@ -106,3 +107,19 @@ async def test_a_backup_of_a_store_that_disagrees_with_itself_is_no_proof(store:
     await store.database.backup(tmp_path / "backup")
     with pytest.raises(BackupError, match="is not sound: cluster default: "):
         await store.database.verify_backup(tmp_path / "backup")
+
+
+async def test_one_of_a_schema_that_nobody_knows_is_refused(store: Store, tmp_path: Path) -> None:
+    await fill(store)
+    revision = await store.database.current_revision()
+    for number, statement in enumerate(
+        (f"UPDATE {VERSION_TABLE} SET version_num = 'from_the_future'", f"DELETE FROM {VERSION_TABLE}")
+    ):
+        async with store.engine.writer.begin() as connection:
+            await connection.execute(text(statement))
+        await store.database.backup(tmp_path / f"backup{number}")
+        async with store.engine.writer.begin() as connection:
+            await connection.execute(text(f"DELETE FROM {VERSION_TABLE}"))
+            await connection.execute(text(f"INSERT INTO {VERSION_TABLE} VALUES ('{revision}')"))
+        await refused(store, tmp_path / f"backup{number}", "revision ('from_the_future'|none), which this version")
+        assert await store.database.current_revision() == revision

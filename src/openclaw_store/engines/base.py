@@ -17,6 +17,7 @@ from openclaw_store.errors import ConfigurationError, StoreError, ValidationErro
 
 T = TypeVar("T")
 Progress: TypeAlias = Callable[[int, int], None]
+Admit: TypeAlias = Callable[[Sequence[str]], None]
 """Told of progress: units done so far, units in all."""
 
 
@@ -208,10 +209,13 @@ class Engine(Protocol):
         """Copy the database, as it is at one moment, to a new file while others go on reading and writing."""
         ...
 
-    async def restore(self, source: Path, progress: Progress | None, finish: Executable) -> None:
+    async def restore(
+        self, source: Path, progress: Progress | None, finish: Executable, admit: Admit | None = None
+    ) -> None:
         """Replace the content of the database by a backup, wholly or not at all.
 
         ``finish``, a statement without parameters, runs on the restored content before anybody else can see it.
+        ``admit`` is told before that of the schema revisions that the backup names, and raises what keeps it out.
         """
         ...
 

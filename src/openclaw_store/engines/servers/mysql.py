@@ -26,7 +26,7 @@ from sqlalchemy.dialects.mysql import insert
 from sqlalchemy.exc import NoResultFound
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from openclaw_store.engines.base import EngineOptions, Failure, Progress
+from openclaw_store.engines.base import Admit, EngineOptions, Failure, Progress
 from openclaw_store.engines.servers import mysql_dumps, mysql_errors
 from openclaw_store.engines.servers.base import ServerEngine
 from openclaw_store.engines.servers.bulk import MysqlBulk
@@ -183,7 +183,9 @@ class MysqlEngine(ServerEngine):
         with self._translating():
             await mysql_dumps.backup(await self._place(), target, progress)
 
-    async def restore(self, source: Path, progress: Progress | None, finish: Executable) -> None:
+    async def restore(
+        self, source: Path, progress: Progress | None, finish: Executable, admit: Admit | None = None
+    ) -> None:
         """Replace our tables by those of a dump, which is read into a database of its own first.
 
         ``progress`` is told of bytes read. When cancelled, the database is as it was, or restored.
@@ -193,7 +195,7 @@ class MysqlEngine(ServerEngine):
             BusyError: others kept our tables locked. Nothing was changed.
         """
         with self._translating():
-            await mysql_dumps.restore(await self._place(), source, progress, finish)
+            await mysql_dumps.restore(await self._place(), source, progress, finish, admit)
 
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[URL]:

@@ -20,12 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from openclaw_store.engines import files, seals
-from openclaw_store.engines.base import Progress
+from openclaw_store.engines.base import Admit, Progress
 from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.servers import dumps
 from openclaw_store.engines.servers.mysql_errors import number_of
 from openclaw_store.errors import BackupError
-from openclaw_store.models import TABLE_NAMES
+from openclaw_store.models import TABLE_NAMES, VERSION_TABLE
 
 _HEADER: Final = b"-- openclaw_store: a backup of MySQL\n"
 _SANDBOX: Final = b"/*M!999999"
@@ -70,6 +70,7 @@ _REFERRING: Final = text(
     " AND NOT (table_schema = :database AND table_name IN :names)"
 ).bindparams(bindparam("names", sorted(TABLE_NAMES), expanding=True))
 
+_REVISIONS: Final = text(f"SELECT version_num FROM {VERSION_TABLE}")
 _log = structlog.get_logger("openclaw_store")
 
 
@@ -127,8 +128,10 @@ async def backup(place: Place, target: Path, progress: Progress | None) -> None:
         _require_dump(copy)
 
 
-async def restore(place: Place, source: Path, progress: Progress | None, finish: Executable) -> None:
-    """Put a dump in the place of our tables, after ``finish`` has been run on it.
+async def restore(
+    place: Place, source: Path, progress: Progress | None, finish: Executable, admit: Admit | None
+) -> None:
+    """Put a dump in the place of our tables, after it was admitted and ``finish`` has been run on it.
 
     Raises BackupError: the source is no dump of ours, cannot be read, or the user may not make a database.
     """
@@ -141,7 +144,7 @@ async def restore(place: Place, source: Path, progress: Progress | None, finish:
         async with scratch(place, "restored") as new, scratch(place, "replaced") as old:
             await _read(place, source, new, progress)
             async with place.connect() as connection:
-                tables = await _finish(connection, new, finish)
+                tables = await _finish(connection, new, finish, admit)
                 present = await _tables_of(connection, place.database)
                 out = [(place.database, old, table) for table in present]
                 moves = [*out, *((new, place.database, table) for table in tables)]
@@ -165,11 +168,13 @@ async def _read(place: Place, source: Path, database: str, progress: Progress | 
             raise dumps.ProgramError(Path(program).name, error.status, told[0] if told else "") from None
 
 
-async def _finish(connection: AsyncConnection, database: str, finish: Executable) -> list[str]:
+async def _finish(connection: AsyncConnection, database: str, finish: Executable, admit: Admit | None) -> list[str]:
     """Run ``finish`` in a database that a dump was read into, and return its tables."""
     tables = await _tables_of(connection, database)
     files.require_ours(tables)
     await connection.exec_driver_sql(f"USE {_name(database)}")
+    if admit is not None:
+        admit(list(await connection.scalars(_REVISIONS)) if VERSION_TABLE in tables else [])
     await connection.execute(finish)
     await connection.exec_driver_sql(f"ANALYZE TABLE {', '.join(tables)}")
     return tables

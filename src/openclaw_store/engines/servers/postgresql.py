@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from openclaw_store.engines.base import EngineOptions, Failure, Hints, Progress
+from openclaw_store.engines.base import Admit, EngineOptions, Failure, Hints, Progress
 from openclaw_store.engines.servers import postgresql_dumps, postgresql_scratch
 from openclaw_store.engines.servers.base import ServerEngine
 from openclaw_store.engines.servers.bulk import PostgresqlBulk
@@ -231,7 +231,9 @@ class PostgresqlEngine(ServerEngine):
         with self._translating():
             await postgresql_dumps.backup(await self._place(), target, progress)
 
-    async def restore(self, source: Path, progress: Progress | None, finish: Executable) -> None:
+    async def restore(
+        self, source: Path, progress: Progress | None, finish: Executable, admit: Admit | None = None
+    ) -> None:
         """Replace our tables by those of a dump, in one transaction, by pg_restore and psql.
 
         ``progress`` is told of bytes read. When cancelled, the database is as it was, or restored. Rights that others
@@ -244,7 +246,7 @@ class PostgresqlEngine(ServerEngine):
         """
         with self._translating():
             try:
-                await postgresql_dumps.restore(await self._place(), source, progress, finish)
+                await postgresql_dumps.restore(await self._place(), source, progress, finish, admit)
             except postgresql_dumps.ScriptError as error:
                 if self.code_of(error) in {Failure.BUSY, Failure.CONFLICT}:
                     raise self.translate(error) from error

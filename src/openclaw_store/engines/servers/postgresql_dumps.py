@@ -14,10 +14,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from openclaw_store.engines import files, seals
-from openclaw_store.engines.base import Progress
+from openclaw_store.engines.base import Admit, Progress
 from openclaw_store.engines.servers import dumps
 from openclaw_store.errors import BackupError, CommitUnknownError
-from openclaw_store.models import TABLE_NAMES
+from openclaw_store.models import TABLE_NAMES, VERSION_TABLE
 
 _PACKAGE: Final = "postgresql-client"
 _CHUNK: Final = 1 << 18
@@ -46,6 +46,7 @@ _VARIABLES: Final = {
     "connect_timeout": "PGCONNECT_TIMEOUT",
 }
 _ENTRY: Final = re.compile(r"^\d+; \d+ \d+ TABLE (?!DATA )(\S+) (\S+) ", re.MULTILINE)
+_COPIED: Final = re.compile(r"^COPY [^\n]*\n(.*?)^\\\.$", re.MULTILINE | re.DOTALL)
 _SQLSTATE: Final = re.compile(r"\b(?:ERROR|FATAL|PANIC):\s+([0-9A-Z]{5})\b")
 _PLACE: Final = text(
     "SELECT quote_ident(current_schema()) AS schema, ARRAY("
@@ -118,8 +119,10 @@ async def backup(place: Place, target: Path, progress: Progress | None) -> None:
         await _tables_in(copy, place)
 
 
-async def restore(place: Place, source: Path, progress: Progress | None, finish: Executable) -> None:
-    """Put a dump in the place of our tables, and run ``finish``, in one transaction.
+async def restore(
+    place: Place, source: Path, progress: Progress | None, finish: Executable, admit: Admit | None
+) -> None:
+    """Put a dump, when it was admitted, in the place of our tables, and run ``finish``, in one transaction.
 
     Raises:
         BackupError: the source is no dump of ours, or cannot be read.
@@ -130,6 +133,8 @@ async def restore(place: Place, source: Path, progress: Progress | None, finish:
     with dumps.explaining(f"{source} cannot be restored"):
         await asyncio.to_thread(seals.require_whole, source)  # pg_restore believes what it reads, lengths among it
         tables = await _tables_in(source, place)
+        if admit is not None:
+            admit(await _revisions_in(source))
         reading = [dumps.find(["pg_restore"], _PACKAGE), "--no-owner", "--no-privileges", "--file=-"]
         writing = [
             dumps.find(["psql"], _PACKAGE),
@@ -222,6 +227,16 @@ def _ending(place: Place, tables: Sequence[str], finish: Executable) -> bytes:
         "COMMIT;",
     ]
     return "".join(f"\n{line}" for line in [*lines, ""]).encode()
+
+
+async def _revisions_in(dump: Path) -> list[str]:
+    """Return the revisions of the schema that a dump names."""
+    reading = [dumps.find(["pg_restore"], _PACKAGE), "--data-only", f"--table={VERSION_TABLE}", "--file=-"]
+    with dump.open("rb") as stream, tempfile.TemporaryFile() as said:
+        await dumps.run(reading, {}, stdin=stream, stdout=said)
+        said.seek(0)
+        found = _COPIED.search(said.read().decode())
+    return found[1].split() if found else []
 
 
 async def _tables_in(dump: Path, place: Place) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from openclaw_store.engines import files, seals
-from openclaw_store.engines.base import Failure, Progress
+from openclaw_store.engines.base import Admit, Failure, Progress
 from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.sqlite import maintenance, opening
 from openclaw_store.engines.sqlite.connection import StoreConnection
@@ -17,7 +17,9 @@ from openclaw_store.engines.sqlite.errors import classify, sqlite_error, transla
 from openclaw_store.engines.sqlite.opening import Recipe, connect_raw
 from openclaw_store.engines.sqlite.waiting import wait_for_lock
 from openclaw_store.errors import BackupError, DatabaseError
+from openclaw_store.models import VERSION_TABLE
 
+_REVISIONS: Final = f"SELECT version_num FROM {VERSION_TABLE}"
 _STEP: Final = 256  # pages (1 MiB) between two looks at whether to go on
 _RETRY: Final = 0.02  # seconds between two tries for the database's lock
 _ABORT_CHECK: Final = 10_000  # virtual machine steps
@@ -112,8 +114,8 @@ class Staged:
     async def __aexit__(self, *exc: object) -> None:
         opening.remove(self.path)
 
-    async def fill(self, progress: Progress | None, lock_timeout: float) -> None:
-        """Copy the source, and see that the copy is sound, ours, and of the live database's page size."""
+    async def fill(self, progress: Progress | None, lock_timeout: float, admit: Admit | None) -> None:
+        """Copy the source, and see that the copy is sound, ours, admitted, and of the live database's page size."""
         recipe = Recipe(path=self._source, mode="ro", wal=False, query_only=True, lock_timeout=lock_timeout)
         page_size = await self._live_page_size(lock_timeout)
         with _explaining(f"{self._source} cannot be restored", self._source):
@@ -121,7 +123,7 @@ class Staged:
                 await connection.run(lambda _: seals.require_whole(self._source, sealed=False))
                 report = Report(connection, progress, lock_timeout, part=0, parts=2)
                 await _copy(connection, self.path, report, lock_timeout)
-                await connection.run(lambda _: _make_fit(self.path, page_size))
+                await connection.run(lambda _: _make_fit(self.path, page_size, admit))
 
     async def become(self, live: StoreConnection, progress: Progress | None, lock_timeout: float) -> None:
         """Replace the content of the live database by the copy, in one transaction of SQLite's."""
@@ -170,10 +172,13 @@ def _pin(raw: sqlite3.Connection) -> None:
         raise
 
 
-def _make_fit(path: Path, page_size: int | None) -> None:
-    """See that the copy is a database of this library, and give it a page size."""
+def _make_fit(path: Path, page_size: int | None, admit: Admit | None) -> None:
+    """See that the copy is a database of this library, and admitted, and give it a page size."""
     with closing(connect_raw(path, mode="rw")) as raw:
-        files.require_ours(name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'"))
+        tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        files.require_ours(tables)
+        if admit is not None:
+            admit([one for (one,) in raw.execute(_REVISIONS)] if VERSION_TABLE in tables else [])
         if page_size not in {None, _page_size(raw)}:
             raw.execute(f"PRAGMA page_size={page_size}").close()
             raw.execute("VACUUM").close()

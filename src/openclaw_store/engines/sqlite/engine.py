@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from openclaw_store.domain.checks import moment_of
-from openclaw_store.engines.base import EngineOptions, Failure, Hints, Progress, check_options
+from openclaw_store.engines.base import Admit, EngineOptions, Failure, Hints, Progress, check_options
 from openclaw_store.engines.bulk import Bulk
 from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.sqlite import backups, errors, maintenance, opening, pools, statements
@@ -221,7 +221,9 @@ class SqliteEngine:
             async with self._opened(self._recipe(wal=False, query_only=True)) as source:
                 await backups.backup(source, self.path, target, progress, self._options.lock_timeout)
 
-    async def restore(self, source: Path, progress: Progress | None, finish: Executable) -> None:
+    async def restore(
+        self, source: Path, progress: Progress | None, finish: Executable, admit: Admit | None = None
+    ) -> None:
         """Replace the content of the database by a backup, wholly or not at all, for every process that has it open.
 
         ``finish`` runs on a checked copy of the backup, in one transaction with foreign keys off, before the copy
@@ -239,7 +241,7 @@ class SqliteEngine:
             staged = backups.Staged(source, self.path)
             with opening.creating(self.path):
                 async with staged:
-                    await staged.fill(progress, self._options.lock_timeout)
+                    await staged.fill(progress, self._options.lock_timeout, admit)
                     await self._alter(
                         self._recipe(path=staged.path, wal=False, foreign_keys=False),
                         lambda connection: connection.execute(finish),

@@ -53,6 +53,10 @@ STRANGE = [
     *[("tasks", "parameters", value) for value in ("nonsense", "1 2", b"x")],
     *[("tasks", "submitted_at", value) for value in (1 << 62, "now", float("inf"))],
     *[("requirements", "skills", value) for value in ("{", 0.5)],
+    *[("nodes", "status", value) for value in ("unheard of", 7)],
+    *[("nodes", "tags", value) for value in ("{", 7)],
+    *[("heartbeats", "successful_tasks", value) for value in ("many", b"x")],
+    *[("changes", column, value) for column in ("kind", "op") for value in ("unheard of", 7)],
 ]
 
 
@@ -64,6 +68,8 @@ async def test_a_value_that_no_store_writes_is_damage(tmp_path: Path, table: str
         with pytest.raises(CorruptDatabaseError):
             await uow.tasks.get_many([f"t{number}" for number in range(30)])
             await uow.tasks.claim("n1")
+            await uow.nodes.get_all_nodes()
+            await uow.changes.since(0)
 
 
 @pytest.mark.parametrize("payload", ['{"weight":', "[" * 5000])

@@ -121,9 +121,24 @@ class Json(TypeDecorator[Any]):
             raise unreadable() from error
 
 
+class _Word(Enum):
+    """An enumeration's value as a short string; another one is damage."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        read: Any = super().result_processor(dialect, coltype)  # type: ignore[no-untyped-call]
+
+        def process(value: Any) -> Any:
+            try:
+                return read(value)
+            except UNREADABLE as error:
+                raise unreadable() from error
+
+        return process
+
+
 def enumeration(kind: type[StrEnum]) -> Enum:
     """Return the column type of an enumeration: its value as a short string. ``one_of`` is its check."""
-    return Enum(
+    return _Word(
         kind,
         native_enum=False,
         create_constraint=False,

@@ -12,6 +12,7 @@ from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
 from openclaw_store.domain.trusted import filled
 from openclaw_store.engines.bulk import Bulk
 from openclaw_store.models import HeartbeatModel, NodeModel, TaskModel, table_of
+from openclaw_store.models.base import UNREADABLE, unreadable
 
 TASKS: Final = table_of(TaskModel)
 NODES: Final = table_of(NodeModel)
@@ -119,8 +120,11 @@ SELECT_NODES: Final = select(*NODE_COLUMNS).join_from(
 
 
 def node_of(row: Row[*tuple[Any, ...]]) -> NodeInfo:
-    """Return the node of a row that starts with ``NODE_COLUMNS``."""
-    return counted(filled(_ANY_NODE, zip(_NODE_NAMES, row, strict=False)), Tally())
+    """Return the node of a row that starts with ``NODE_COLUMNS``. Raises CorruptDatabaseError: it is none of ours."""
+    try:
+        return counted(filled(_ANY_NODE, zip(_NODE_NAMES, row, strict=False)), Tally())
+    except UNREADABLE as error:
+        raise unreadable() from error
 
 
 class Frame(msgspec.Struct, frozen=True):

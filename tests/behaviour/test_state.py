@@ -21,6 +21,7 @@ from openclaw_store.errors import (
     NodeNotFoundError,
     StaleAttemptError,
     TaskNotFoundError,
+    UnavailableError,
 )
 from openclaw_store.repositories import ChangeRepository, ClusterHead
 from openclaw_store.state.reading import News
@@ -206,6 +207,26 @@ async def test_a_write_behind_another_process_is_in_the_snapshot_when_it_returns
         put_to_sleep(one)
         await other.run(lambda uow: uow.tasks.create(task("theirs")))
         await one.add_task(task("ours"))
+        assert sorted((await one.get_state()).tasks) == ["ours", "theirs"]
+
+
+async def test_a_write_whose_reading_fails_for_a_while_is_in_the_snapshot_when_it_returns(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with StateManager(Database(address)) as one, Database(address) as other:
+        put_to_sleep(one)
+        await other.run(lambda uow: uow.tasks.create(task("theirs")))
+        feed, failures = one._following, [UnavailableError("for once") for _ in range(3)]
+        poll = feed.poll
+
+        async def fail_for_a_while() -> int:
+            if failures:
+                raise failures.pop()
+            return await poll()
+
+        monkeypatch.setattr(feed, "poll", fail_for_a_while)
+        await one.add_task(task("ours"))
+        assert not failures
         assert sorted((await one.get_state()).tasks) == ["ours", "theirs"]
 
 

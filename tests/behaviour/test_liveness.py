@@ -242,6 +242,36 @@ async def test_nobody_is_lost_because_the_clock_jumped(coordinator: Coordinator)
     assert await coordinator.manager.check_stale_nodes(120) == []
 
 
+async def test_no_task_is_taken_back_because_the_clock_jumped(coordinator: Coordinator) -> None:
+    lead = await coordinator.store.database.run(lambda uow: uow.leaders.campaign("housekeeping", "me", 1_000_000))
+    await coordinator.register(1)
+    await coordinator.manager.add_tasks([task("a_started", timeout=500), task("b_claimed")])
+    await coordinator.manager.claim_tasks("n0", start=True)
+    await coordinator.manager.claim_tasks("n0")
+    assert await coordinator.listening.expire(lead) == []
+    coordinator.store.advance(3600)
+    assert await coordinator.listening.expire(lead) == []
+    coordinator.pass_time(299)
+    assert await coordinator.listening.expire(lead) == []
+    coordinator.store.advance(-3600)
+    coordinator.pass_time(2)
+    assert [one.task_id for one in await coordinator.listening.expire(lead)] == ["b_claimed"]
+    coordinator.pass_time(200)
+    assert [one.task_id for one in await coordinator.listening.expire(lead)] == ["a_started"]
+
+
+async def test_a_clock_that_was_set_ahead_for_good_is_believed_in_the_end(coordinator: Coordinator) -> None:
+    lead = await coordinator.store.database.run(lambda uow: uow.leaders.campaign("housekeeping", "me", 100_000_000))
+    await coordinator.held_by((await coordinator.register(1))[0])
+    await coordinator.manager.add_task(task("claimed"))
+    await coordinator.manager.claim_tasks("n0")
+    assert await coordinator.listening.expire(lead) == []
+    coordinator.store.advance(90 * 86_400)
+    assert await coordinator.listening.expire(lead) == []
+    coordinator.pass_time(300)
+    assert [one.task_id for one in await coordinator.listening.expire(lead)] == ["claimed"]
+
+
 async def test_nobody_is_lost_because_heartbeats_could_not_be_stored(
     coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ async def report(manager: StateManager) -> None:
 
 
 async def begin(manager: StateManager) -> list[Task]:
-    await manager.add_tasks([Task.create(task_type="batch", name="t") for _ in range(NODES)])
+    await manager.add_tasks([Task.create(task_type="batch", name="t", timeout=3600) for _ in range(NODES)])
     held: list[Task] = []
     for number in range(NODES):
         await manager.add_node(NodeInfo(node_id=f"n{number}", max_concurrent_tasks=1))

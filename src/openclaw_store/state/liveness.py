@@ -29,6 +29,7 @@ from openclaw_store.unit_of_work import UnitOfWork
 _PULSE: Final = 0.25  # seconds between two looks at whether the event loop is still on time
 _MANY: Final = 1 / 3  # of the nodes: to lose more at once needs a second look
 _EXPIRE_LIMIT: Final = 1000
+_SETTLING: Final = 300.0  # seconds in which a clock that jumped may be put right again
 _SILENT: Final = 1.0  # seconds without a heartbeat after which a program is no listener any more
 _log = structlog.get_logger("openclaw_store")
 
@@ -68,6 +69,8 @@ class Liveness:
         self._failing_since: float | None = None
         self._present: float | None = None
         self._times: tuple[float, float] | None = None
+        self._settled = clock()
+        """When leases may run out again, after the clock has jumped ahead."""
         self._suspects: dict[str, float] = {}
 
     # Listening
@@ -151,7 +154,10 @@ class Liveness:
         return [node.node_id for node in lost]
 
     async def expire(self, leadership: Leadership | None = None) -> list[Task]:
-        """Take back tasks whose time has run out. See ``StateManager.expire_tasks``."""
+        """Take back tasks whose time has run out. See ``StateManager.expire_tasks``.
+
+        Who leads does it again and again, and waits when the clock has jumped ahead: no lease was meant to be so short.
+        """
         await self.flush()
         taken: list[Task] = []
         while True:
@@ -228,11 +234,18 @@ class Liveness:
         """Note a jump of the database's clock against the local monotonic one."""
         here = self._clock()
         if self._times is not None:
-            jump = abs((stored - self._times[0]) - (here - self._times[1]))
-            if jump > _PULSE:
-                self._attention.missed(here, jump)
+            jump = (stored - self._times[0]) - (here - self._times[1])
+            if abs(jump) > _PULSE:
+                self._attention.missed(here, abs(jump))
+                self._settled = max(self._settled, here + min(jump, self._longest_hold))
                 _log.warning("clock_jumped", seconds=round(jump, 3))
         self._times = stored, here
+
+    @property
+    def _longest_hold(self) -> float:
+        """For how many seconds no lease runs out after a jump, however far: by then every one has had its time."""
+        policy = self._database.policy
+        return max(policy.start_lease or 0, policy.run_lease or 0, _SETTLING)
 
     async def _mark_lost(
         self, uow: UnitOfWork, node_ids: list[str], seconds: float, leadership: Leadership | None
@@ -244,4 +257,7 @@ class Liveness:
     async def _expire(self, uow: UnitOfWork, leadership: Leadership | None) -> list[Task]:
         if leadership is not None:
             await uow.leaders.require(leadership)
+            self._compare_clocks((await uow.now()).timestamp())
+            if self._clock() < self._settled:
+                return []
         return await uow.tasks.expire(_EXPIRE_LIMIT)

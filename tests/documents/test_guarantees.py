@@ -10,7 +10,12 @@ from documents.support import DOCS, ROOT
 
 _TITLE: Final = re.compile(r"^## (\d+)\. .+$", re.MULTILINE)
 _TEST: Final = re.compile(r"^- `(tests/[\w/]+\.py)::(\w+(?:::\w+)?)`$", re.MULTILINE)
-_SECTIONS: Final = _TITLE.split((DOCS / "guarantees.md").read_text(encoding="utf-8"))[1:]
+_LINK: Final = re.compile(r"\(attacks\.md#([\w-]+)\)")
+_ATTACK: Final = re.compile(r"^### (.+)$", re.MULTILINE)
+PAGE: Final = (DOCS / "guarantees.md").read_text(encoding="utf-8")
+_SECTIONS: Final = _TITLE.split(PAGE)[1:]
+_ATTACKS: Final = _ATTACK.split((DOCS / "attacks.md").read_text(encoding="utf-8"))[1:]
+ATTACKS: Final = dict(zip(_ATTACKS[::2], _ATTACKS[1::2], strict=True))
 PROMISES: Final = {int(number): text for number, text in zip(_SECTIONS[::2], _SECTIONS[1::2], strict=True)}
 
 
@@ -33,9 +38,26 @@ def test_there_are_sixteen_promises_in_order() -> None:
 
 @pytest.mark.parametrize("number", PROMISES)
 def test_a_promise_is_held_by_tests_that_exist(number: int) -> None:
-    named = _TEST.findall(PROMISES[number])
+    require_tests(PROMISES[number])
+
+
+@pytest.mark.parametrize("title", ATTACKS)
+def test_an_attack_is_made_by_tests_that_exist(title: str) -> None:
+    require_tests(ATTACKS[title])
+
+
+def test_the_table_leads_to_attacks() -> None:
+    anchors = {title.lower().replace(" ", "-") for title in ATTACKS}
+    led_to = set(_LINK.findall(PAGE))
+    assert led_to <= anchors
+    assert len(led_to) > 10
+
+
+def require_tests(text: str) -> None:
+    """Fail unless each point of the lists in a text names a test that exists."""
+    named = _TEST.findall(text)
     assert named
-    assert len(named) == PROMISES[number].count("\n- "), "a point of the list names no test"
+    assert len(named) == text.count("\n- "), "a point of the list names no test"
     for path, name in named:
         assert (ROOT / path).is_file(), path
         assert name.split("::")[-1].lower().startswith("test"), name

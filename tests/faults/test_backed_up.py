@@ -21,6 +21,7 @@ from openclaw_store import Database, StateManager, StoreError
 from openclaw_store.testing import Call, History, Recorder, check_history
 
 CALLERS = 6
+BALLAST = 2000  # tasks that nobody runs: a backup takes long enough for others to commit meanwhile
 
 
 async def work(state: StateManager, name: str, random_: random.Random) -> None:
@@ -75,7 +76,9 @@ async def test_a_backup_under_load_is_one_moment_of_the_store(driver: str, tmp_p
         recorder, moments = Recorder(), list[tuple[int, int]]()
         database = Database(address)
         async with StateManager(database, housekeeping_interval=None) as manager:
-            async with load(recorder.wrap(manager, "all"), random_):
+            wrapped = recorder.wrap(manager, "all")
+            await wrapped.add_tasks([task(f"ballast-{number}", required_skills=["none"]) for number in range(BALLAST)])
+            async with load(wrapped, random_):
                 for number in range(rounds(2, 20)):
                     await noted(recorder, len(recorder.lines) + random_.randint(60, 300))
                     began = time.monotonic_ns()

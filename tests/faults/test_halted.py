@@ -5,18 +5,19 @@ meanwhile another coordinator goes on. What the stopped one held has been taken 
 """
 
 import asyncio
+import random
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from conftest import ENGINES, scratch_database
-from faults.halted import CALLERS, open_store, settled, work
+from faults.halted import CALLERS, PASSING, open_store, settled, work
 from faults.support import chance, process, rounds
-from openclaw_store import Database, StateManager
+from openclaw_store import Database, StateManager, Task
 from openclaw_store.testing import History, Recorder, check_history
 
 HALT = 3.5  # seconds: the leader's lease and the nodes' timeout are one
@@ -58,7 +59,7 @@ async def test_what_a_stopped_coordinator_still_wants_is_refused(place: str, tmp
     async with recorder.wrap(other, "other") as manager, working(manager, "other"):
         with process("halted", place, "stopped", record) as it:
             await read_until(it, "went_on")
-            told = [line for _ in range(rounds(1, 20)) for line in await halt(it, random_.uniform(0, 0.5))]
+            told = [line for _ in range(rounds(1, 20)) for line in await halt(it, manager, random_)]
             assert it.stdin is not None
             it.stdin.close()
             told += await read_until(it, "verified")
@@ -72,10 +73,20 @@ async def test_what_a_stopped_coordinator_still_wants_is_refused(place: str, tmp
         assert await database.check() == []
 
 
-async def halt(it: "subprocess.Popen[str]", after: float) -> list[str]:
-    """Stop a process at some moment, for long, and let it go on; return what it tells until it works again."""
+async def stopped(it: "subprocess.Popen[str]", other: StateManager, after: float) -> bool:
+    """Stop a process at some moment; return whether others can go on: within a transaction it keeps a lock."""
     await asyncio.sleep(after)  # the moment of the attack
     it.send_signal(signal.SIGSTOP)
+    with suppress(*PASSING):
+        await other.add_task(Task.create(task_type="batch", name="t", priority="low"))
+        return True
+    return False
+
+
+async def halt(it: "subprocess.Popen[str]", other: StateManager, random_: random.Random) -> list[str]:
+    """Stop a process at some moment, for long, and let it go on; return what it tells until it works again."""
+    while not await stopped(it, other, random_.uniform(0, 0.5)):
+        it.send_signal(signal.SIGCONT)
     await asyncio.sleep(HALT)  # its leases run out by the clock
     it.send_signal(signal.SIGCONT)
     told = await read_until(it, "refused")

@@ -1,8 +1,10 @@
 """Checks of single fields, shared by the values of the domain. Each returns the value in its stored form."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from openclaw_store.errors import ValidationError
@@ -16,6 +18,7 @@ MAX_INT: Final = (1 << 31) - 1
 MAX_REVISION: Final = (1 << 63) - 2  # the next one still fits a signed 64-bit column
 MAX_SECONDS: Final = 10 * 365 * 86_400.0
 
+_FEW: Final = 16  # names that are remembered together
 _SHOWN: Final = 80
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -98,14 +101,31 @@ def identifiers(value: Any, field: str) -> list[str]:
 
 def names(value: Any, field: str) -> tuple[str, ...]:
     """Return the names in ``value``, in their order, each once."""
-    if type(value) is tuple and not value:
-        return value
+    if type(value) is tuple or type(value) is list:
+        if not value:
+            return ()
+        if len(value) <= _FEW:
+            with suppress(TypeError):  # what cannot be hashed is no name either
+                usual = _usual(tuple(value))
+                if usual is not None:
+                    return usual
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise ValidationError(field, f"must be a list of strings, not {type(value).__name__}")
     unique = tuple(dict.fromkeys(identifier(name, f"{field}[{index}]") for index, name in enumerate(value)))
     if len(unique) > MAX_SET:
         raise ValidationError(field, f"has {len(unique)} entries, at most {MAX_SET} are allowed")
     return unique
+
+
+@lru_cache(1024)
+def _usual(given: tuple[Any, ...]) -> tuple[str, ...] | None:
+    """Return some names, each once; None where one is wrong or unusual. The same few come with every task."""
+    if any(type(name) is not str for name in given):
+        return None
+    try:
+        return tuple(dict.fromkeys(identifier(name, "") for name in given))
+    except ValidationError:
+        return None
 
 
 def member(value: Any, field: str, kind: type[EnumT]) -> EnumT:

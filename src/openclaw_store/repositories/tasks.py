@@ -9,6 +9,7 @@ from sqlalchemy import bindparam
 
 from openclaw_store.domain import checks, lifecycle
 from openclaw_store.domain.change import Kind
+from openclaw_store.domain.json import EMPTY
 from openclaw_store.domain.task import FINISHED, HELD, Task, TaskStatus
 from openclaw_store.errors import (
     DuplicateError,
@@ -344,8 +345,9 @@ class TaskRepository:
         return tasks, list(fresh.values())
 
     def _require_payloads_fit(self, task: Task) -> None:
-        for field in ("parameters", "metadata", "result"):
-            self._scope.require_payload_fits(getattr(task, field), field)
+        for field, value in (("parameters", task.parameters), ("metadata", task.metadata), ("result", task.result)):
+            if value is not None and value is not EMPTY:
+                self._scope.require_payload_fits(value, field)
 
     async def _select(self, statement: Any, limit: int, **parameters: Any) -> list[Task]:
         rows = checks.whole(limit, "limit", least=1)

@@ -67,6 +67,16 @@ def test_a_coordinator_runs_on_a_cluster_that_was_multiplied() -> None:
     assert "| claim: p50, p99 |" in told.stdout
 
 
+def test_sqlite_alone_is_quicker_at_the_same_statements() -> None:
+    command = [sys.executable, "-m", "benchmarks.floor", "--count", "400", "--rounds", "1"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    rows = [line.split("|")[2:4] for line in told.stdout.splitlines()[2:]]
+    assert len(rows) == 5
+    for library, alone in rows:
+        assert 0 < int(library.replace(",", "")) < int(alone.replace(",", ""))
+
+
 async def test_what_was_multiplied_is_what_the_library_would_have_stored(tmp_path: Path) -> None:
     address = f"sqlite:///{tmp_path / 'cluster.db'}"
     async with Database(address) as database:

@@ -48,11 +48,7 @@ async def pending(setting: Setting) -> Figure:
 
 async def skilled(setting: Setting) -> Figure:
     """Get the first 50 pending tasks that need a skill: a quarter to a half of them do."""
-
-    async def first(library: Library) -> object:
-        return [one for one in await library.manager.get_pending_tasks(100) if "gpu" in one.required_skills][:50]
-
-    return await _cached(setting, lambda library, _: first(library))
+    return await _cached(setting, lambda library, _: library.manager.get_pending_tasks(50, "gpu"))
 
 
 async def nodes(setting: Setting) -> Figure:

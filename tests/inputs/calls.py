@@ -124,7 +124,7 @@ _ON_STATE: Final = {
     "get_node": {"node_id": _NODE_ID},
     "get_task": {"task_id": _TASK_ID},
     "find_nodes_by_skill": {"skill": _ANY_ID},
-    "get_pending_tasks": {"limit": _LIMIT},
+    "get_pending_tasks": {"limit": _LIMIT, "skill": Argument("a", hostile.NO_NAME)},
     "add_node": {"node": _NODE},
     "update_node": {"node": _NODE},
     "update_node_status": {"node_id": _NODE_ID, "status": _STATUS},

@@ -160,7 +160,11 @@ class Cluster:
         compare("cached nodes", self.oracle.node_rows(), [plain(node) for _, node in sorted(state.nodes.items())])
         for node_id in self.oracle.nodes:
             assert [task.task_id for task in state.tasks_on(node_id)] == _ids(self.oracle.held_by(node_id))
-        assert [task.task_id for task in await manager.get_pending_tasks(100)] == _ids(self.oracle.queue())
+        queue = self.oracle.queue()
+        assert [task.task_id for task in await manager.get_pending_tasks(100)] == _ids(queue)
+        for skill in ("a", "b"):
+            wanted = [row for row in queue if skill in row["required_skills"]]
+            assert [task.task_id for task in await manager.get_pending_tasks(100, skill)] == _ids(wanted)
         counts = {status.value: len(self.oracle.of_status(status.value)) for status in TaskStatus}
         assert {**dict.fromkeys(counts, 0), **await manager.get_task_stats()} == counts
         for skill in ("a", "b"):

@@ -137,7 +137,13 @@ def test_following_equals_building(steps: list[tuple[int, list[Any], list[Any], 
         assert list(state.differences(built)) == []
         for later in (0, 15, 60):
             moment = moment_of(world.now + later * 1_000_000)
-            assert state.pending_tasks(99, moment) == built.pending_tasks(99, moment)
+            pending = state.pending_tasks(99, moment)
+            assert pending == built.pending_tasks(99, moment)
+            for skill in ("a", "b", "none"):
+                assert (
+                    state.pending_tasks(2, moment, skill)
+                    == [task for task in pending if skill in task.required_skills][:2]
+                )
         assert (dict(before.tasks), dict(before.nodes), before.pending_tasks(99)) == whole
 
 

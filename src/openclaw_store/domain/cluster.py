@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
@@ -119,10 +119,17 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=True):
         """How many tasks are running."""
         return self.task_counts.get(TaskStatus.RUNNING, 0)
 
-    def pending_tasks(self, limit: int, now: datetime | None = None) -> list[Task]:
-        """Return the first ``limit`` tasks that may be claimed at ``now``, in the order of claiming."""
-        order = merge(*self._ready.values(), self._due_at(now or self.updated_at))
-        return [self.tasks[task_id] for _, task_id in islice(order, limit)]
+    def pending_tasks(self, limit: int, now: datetime | None = None, skill: str | None = None) -> list[Task]:
+        """Return the first ``limit`` tasks that may be claimed at ``now``, in the order of claiming.
+
+        With ``skill`` only those that require it, among other skills or alone.
+        """
+        runs: list[Iterable[Ranked]] = [run for needed, run in self._ready.items() if skill is None or skill in needed]
+        due = self._due_at(now or self.updated_at, skill)
+        if due:
+            runs.append(due)
+        order = merge(*runs) if len(runs) > 1 else chain(*runs)
+        return self.tasks.many([task_id for _, task_id in islice(order, limit)])
 
     def tasks_on(self, node_id: str) -> list[Task]:
         """Return the tasks that the node holds, by id."""
@@ -132,13 +139,15 @@ class ClusterState(msgspec.Struct, frozen=True, kw_only=True, gc=True):
         """Return the nodes that offer the skill, whatever their status, by id."""
         return [self.nodes[node_id] for node_id in sorted(self._skills.get(skill, _NO_IDS))]
 
-    def _due_at(self, now: datetime) -> list[Ranked]:
+    def _due_at(self, now: datetime, skill: str | None) -> list[Ranked]:
         until = microseconds(now)
         due = []
         for moment, task_id in self._delayed:
             if moment > until:
                 break
-            due.append((rank_of(self.tasks[task_id], self.quantum_us), task_id))
+            task = self.tasks[task_id]
+            if skill is None or skill in task.requirement:
+                due.append((rank_of(task, self.quantum_us), task_id))
         return sorted(due)
 
     # -- following -----------------------------------------------------------------------------------------------

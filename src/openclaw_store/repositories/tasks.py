@@ -129,10 +129,11 @@ class TaskRepository:
         live = [TaskStatus.PENDING, TaskStatus.SCHEDULED, TaskStatus.RUNNING]
         condition = TASKS.c.status.in_([status.value for status in live])
         statement = SELECT_TASKS.where(_MINE, condition)
-        rows = (await self._scope.execute(statement, {"cluster": self._scope.cluster_id})).all()
+        rows = list((await self._scope.execute(statement, {"cluster": self._scope.cluster_id})).all())
         tasks: list[Task] = []
-        for first in range(0, len(rows), _AT_A_TIME):
-            tasks += map(task_of, rows[first : first + _AT_A_TIME])
+        while rows:
+            tasks += map(task_of, rows[-_AT_A_TIME:])
+            del rows[-_AT_A_TIME:]  # their memory is that of the next tasks
             await asyncio.sleep(0)
         return tasks
 

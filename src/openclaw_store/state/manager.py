@@ -169,10 +169,11 @@ class StateManager:
         """Return the nodes that offer a skill, whatever their status, by id."""
         return self._following.state.nodes_with_skill(checks.identifier(skill, "skill"))
 
-    async def get_pending_tasks(self, limit: int = 50) -> list[Task]:
-        """Return the first tasks that may be claimed, in the order of claiming."""
+    async def get_pending_tasks(self, limit: int = 50, skill: str | None = None) -> list[Task]:
+        """Return the first tasks that may be claimed, in the order of claiming; with ``skill`` those that need it."""
         feed = self._following
-        return feed.state.pending_tasks(checks.whole(limit, "limit", least=1), feed.now)
+        wanted = checks.optional_identifier(skill, "skill")
+        return feed.state.pending_tasks(checks.whole(limit, "limit", least=1), feed.now, wanted)
 
     async def get_node_stats(self) -> dict[str, int]:
         """Return how many nodes have each status."""

@@ -140,3 +140,50 @@ async def test_polls_grow_rarer_when_nothing_happens_and_frequent_when_something
     async with asyncio.timeout(5):
         await lookout.wait()
     await lookout.stop()
+
+
+class Ear:
+    """Hints of one program, and how often it was woken."""
+
+    def __init__(self, hints: Any) -> None:
+        self.hints = hints
+        self.woken = 0
+        self._moved = asyncio.Event()
+
+    def wake(self) -> None:
+        self.woken += 1
+        self._moved.set()
+
+    async def heard(self) -> None:
+        """Return at the next hint."""
+        self._moved.clear()
+        async with asyncio.timeout(10):
+            await self._moved.wait()
+
+
+async def nobody_hears_himself(one: Ear, two: Ear) -> None:
+    running = [asyncio.ensure_future(ear.hints.run(ear.wake)) for ear in (one, two)]
+    async with asyncio.timeout(10):
+        while not (one.hints.live and two.hints.live):  # noqa: ASYNC110 - they have no event for this
+            await asyncio.sleep(0.01)
+    for speaker, listener in ((one, two), (two, one)):
+        before, hearing = speaker.woken, asyncio.ensure_future(listener.heard())
+        await asyncio.sleep(0)
+        speaker.hints.poke()
+        await hearing
+        assert speaker.woken == before
+    for task_ in running:
+        task_.cancel()
+    await asyncio.wait(running)
+
+
+@pytest.mark.parametrize("address", ["postgresql", "postgresql+asyncpg"], indirect=True)
+async def test_a_hint_wakes_all_but_its_sender(address: str) -> None:
+    async with Database(address) as one, Database(address) as two:
+        await nobody_hears_himself(Ear(one.engine.hints()), Ear(two.engine.hints()))
+
+
+async def test_a_hint_by_redis_wakes_all_but_its_sender() -> None:
+    if not redis_answers():
+        lacking("a Redis server on 127.0.0.1:6379")
+    await nobody_hears_himself(Ear(RedisHints(REDIS, "ears")), Ear(RedisHints(REDIS, "ears")))

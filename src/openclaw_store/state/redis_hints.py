@@ -1,6 +1,7 @@
 """Hints through Redis, for databases that have no way of their own to tell programs that there is something new."""
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -48,6 +49,8 @@ class RedisHints:
             raise ConfigurationError(f"poke has a port or a parameter that Redis does not take{_EXAMPLE}") from None
         self._channel = f"openclaw_store:{cluster}"
         self._poked = asyncio.Event()
+        self._name = secrets.token_bytes(8)
+        """What our own hints say: we know already, and need not read the history for it."""
 
     def poke(self) -> None:
         """Hint to the others, soon; many calls in a short time are one hint."""
@@ -86,14 +89,14 @@ class RedisHints:
                 if message["type"] == "subscribe":
                     self.live = True
                     _log.info("hints_live", by="redis")
-                else:
+                elif message["data"] != self._name:
                     wake()
 
     async def _publish(self) -> None:
         while True:
             await self._poked.wait()
             self._poked.clear()
-            await self._client.publish(self._channel, "new")
+            await self._client.publish(self._channel, self._name)
             await asyncio.sleep(_PAUSE)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 _CHANNEL: Final = "openclaw_store"
 _NOTIFY: Final = text(f"SELECT pg_notify('{_CHANNEL}', :payload)")
+_OF_A_TRIAL: Final = "trial "
 _PATIENCE: Final = 2.0  # seconds within which the trial must arrive
 _TRIAL: Final = 60.0  # seconds between two trials
 _PAUSE: Final = 0.01  # seconds in which pokes are one
@@ -36,6 +37,8 @@ class ListenNotify:
         self._connect = connect
         self._poked = asyncio.Event()
         self._trial = ""
+        self._name = secrets.token_hex(8)
+        """What our own hints say: we know already, and need not read the history for it."""
         self._arrived = asyncio.Event()
         self._speaking = asyncio.Lock()
 
@@ -56,8 +59,9 @@ class ListenNotify:
 
     async def _serve(self, ears: AsyncConnection, mouth: AsyncConnection, wake: Callable[[], None]) -> None:
         await ears.exec_driver_sql(f"LISTEN {_CHANNEL}")
+        heard = await _begin_to_hear((await ears.get_raw_connection()).driver_connection)
         works = [
-            asyncio.ensure_future(self._listen(ears, wake)),
+            asyncio.ensure_future(self._listen(heard, wake)),
             asyncio.ensure_future(self._notify(mouth)),
             asyncio.ensure_future(self._try(mouth)),
         ]
@@ -70,24 +74,23 @@ class ListenNotify:
                 work.cancel()
             await asyncio.wait(works)
 
-    async def _listen(self, ears: AsyncConnection, wake: Callable[[], None]) -> None:
-        raw = await ears.get_raw_connection()
-        async for payload in _heard(raw.driver_connection):
+    async def _listen(self, heard: AsyncIterator[str], wake: Callable[[], None]) -> None:
+        async for payload in heard:
             if payload == self._trial:
                 self._arrived.set()
-            else:
+            elif payload != self._name and not payload.startswith(_OF_A_TRIAL):
                 wake()
 
     async def _notify(self, mouth: AsyncConnection) -> None:
         while True:
             await self._poked.wait()
             self._poked.clear()
-            await self._say(mouth, "new")
+            await self._say(mouth, self._name)
             await asyncio.sleep(_PAUSE)
 
     async def _try(self, mouth: AsyncConnection) -> None:
         while True:
-            self._trial = secrets.token_hex(8)
+            self._trial = _OF_A_TRIAL + secrets.token_hex(8)
             self._arrived.clear()
             await self._say(mouth, self._trial)
             try:
@@ -117,14 +120,24 @@ def ignore_notices(driver: Any) -> None:
         driver.add_notify_handler(lambda _: None)
 
 
-async def _heard(driver: Any) -> AsyncIterator[str]:
-    """Yield the payloads of what arrives; ends when the connection does."""
-    if hasattr(driver, "notifies"):  # psycopg
-        async for notice in driver.notifies():
-            yield notice.payload
-        return
+async def _begin_to_hear(driver: Any) -> AsyncIterator[str]:
+    """Return what yields the payloads that arrive from now on, until the connection ends.
+
+    asyncpg drops what comes before it was given a listener: the first trial, for one, which is repeated after a minute.
+    """
+    if hasattr(driver, "notifies"):  # psycopg, which keeps it
+        return _noticed(driver)
     arrived: asyncio.Queue[str | None] = asyncio.Queue()
     driver.add_termination_listener(lambda _: arrived.put_nowait(None))
     await driver.add_listener(_CHANNEL, lambda *notice: arrived.put_nowait(notice[-1]))
+    return _queued(arrived)
+
+
+async def _noticed(driver: Any) -> AsyncIterator[str]:
+    async for notice in driver.notifies():
+        yield notice.payload
+
+
+async def _queued(arrived: "asyncio.Queue[str | None]") -> AsyncIterator[str]:
     while (payload := await arrived.get()) is not None:
         yield payload

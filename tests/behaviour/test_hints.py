@@ -13,6 +13,7 @@ from sqlalchemy import event
 from behaviour.test_tasks import task
 from openclaw_store import ConfigurationError, Database, MissingDependencyError, StateManager, ValidationError
 from openclaw_store.engines import Engine
+from openclaw_store.engines.servers import listening
 from openclaw_store.state.lookout import Lookout
 from openclaw_store.state.redis_hints import RedisHints
 from servers import lacking
@@ -187,3 +188,25 @@ async def test_a_hint_by_redis_wakes_all_but_its_sender() -> None:
     if not redis_answers():
         lacking("a Redis server on 127.0.0.1:6379")
     await nobody_hears_himself(Ear(RedisHints(REDIS, "ears")), Ear(RedisHints(REDIS, "ears")))
+
+
+@pytest.mark.parametrize("address", ["postgresql", "postgresql+asyncpg"], indirect=True)
+async def test_hints_come_back_whatever_ended_them(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "_AGAIN", 0.05)
+    begin, failures = listening._begin_to_hear, [RuntimeError("the driver's own error")]
+
+    async def fail_once(driver: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await begin(driver)
+
+    monkeypatch.setattr(listening, "_begin_to_hear", fail_once)
+    async with Database(address) as database:
+        ear = Ear(database.engine.hints())
+        running = asyncio.ensure_future(ear.hints.run(ear.wake))
+        await ear.heard()  # whoever has heard nothing for a while looks by himself
+        async with asyncio.timeout(10):
+            while not ear.hints.live:  # noqa: ASYNC110 - they have no event for this
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait([running])

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import structlog
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _CHANNEL: Final = "openclaw_store"
@@ -49,7 +48,7 @@ class ListenNotify:
     async def run(self, wake: Callable[[], None]) -> None:
         """Listen and notify until cancelled, and call ``wake`` for each hint."""
         while True:
-            with suppress(SQLAlchemyError, OSError, ConnectionError):
+            with suppress(Exception):  # drivers have errors of their own; hints may be lost, but not for good
                 async with self._connect() as ears, self._connect() as mouth:
                     ignore_notices((await mouth.get_raw_connection()).driver_connection)
                     await self._serve(ears, mouth, wake)

@@ -8,8 +8,9 @@ import structlog
 
 from cli.support import Shell, fill
 from engines.conftest import as_nobody, common_folder
+from migrations.conftest import release
 
-__all__ = ["as_nobody", "common_folder", "empty_shell", "shell"]
+__all__ = ["as_nobody", "common_folder", "empty_shell", "release", "shell"]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """``openclaw-store backup``, ``restore``, ``vacuum`` and ``cleanup``."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -43,13 +44,27 @@ def test_a_backup_says_where_it_is_and_replaces_nothing(shell: Shell, tmp_path: 
     assert (tmp_path / "copy.db").read_bytes() == before
 
 
-def test_a_database_of_another_schema_can_be_backed_up_checked_and_restored(shell: Shell, tmp_path: Path) -> None:
-    sql(shell.path, "UPDATE openclaw_store_version SET version_num = '0000'")
+def test_a_database_of_an_older_schema_can_be_backed_up_checked_and_restored(
+    shell: Shell, tmp_path: Path, release: Callable[..., None]
+) -> None:
+    release("0099", "pass")
     shell("backup", tmp_path / "copy.db")
     shell("check")
     shell("vacuum")
     said = shell.lines("restore", tmp_path / "copy.db", "--yes")
-    assert said[1] == "its schema is at 0000, not 0001: run `openclaw-store upgrade`"
+    assert said[1] == "its schema is at 0001, not 0099: run `openclaw-store upgrade`"
+
+
+def test_a_database_of_an_unknown_schema_can_be_backed_up_and_checked_but_not_restored(
+    shell: Shell, tmp_path: Path
+) -> None:
+    sql(shell.path, "UPDATE openclaw_store_version SET version_num = '7777'")
+    shell("backup", tmp_path / "copy.db")
+    shell("check")
+    shell("vacuum")
+    said = shell.error("restore", tmp_path / "copy.db", "--yes")
+    assert said.startswith("error[backup_failed]: ")
+    assert "'7777', which this version of the library does not know" in said
 
 
 def test_a_backup_is_restored_where_there_was_nothing(shell: Shell, tmp_path: Path) -> None:

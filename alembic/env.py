@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection, TypeDecorator
+from sqlalchemy import Connection, Enum, TypeDecorator
 from sqlalchemy.exc import NoSuchModuleError
 
 from openclaw_store.engines import EngineOptions, make_engine
@@ -40,7 +40,11 @@ def _ours(name: str | None, kind: str, parents: object) -> bool:  # noqa: ARG001
 
 def _render(kind: str, item: object, autogen: object) -> str | Literal[False]:  # noqa: ARG001
     # A new revision names the column's type in the database; our own types go on changing.
-    return f"sa.{item.impl_instance!r}" if kind == "type" and isinstance(item, TypeDecorator) else False
+    if kind == "type" and isinstance(item, TypeDecorator):
+        return f"sa.{item.impl_instance!r}"
+    if kind == "type" and isinstance(item, Enum):
+        return f"sa.Enum{repr(item).removeprefix(type(item).__name__)}"
+    return False
 
 
 _OPTIONS: Final[dict[str, Any]] = {

@@ -159,6 +159,8 @@ class Liveness:
         Who leads does it again and again, and waits when the clock has jumped ahead: no lease was meant to be so short.
         """
         await self.flush()
+        if leadership is not None and not await self._clock_has_settled():
+            return []
         taken: list[Task] = []
         while True:
             batch: list[Task] = await self._commit(lambda uow: self._expire(uow, leadership))
@@ -241,6 +243,11 @@ class Liveness:
                 _log.warning("clock_jumped", seconds=round(jump, 3))
         self._times = stored, here
 
+    async def _clock_has_settled(self) -> bool:
+        async with self._database.unit_of_work(read_only=True) as uow:  # one that writes may have waited for a lock
+            self._compare_clocks((await uow.now()).timestamp())
+        return self._clock() >= self._settled
+
     @property
     def _longest_hold(self) -> float:
         """For how many seconds no lease runs out after a jump, however far: by then every one has had its time."""
@@ -257,7 +264,4 @@ class Liveness:
     async def _expire(self, uow: UnitOfWork, leadership: Leadership | None) -> list[Task]:
         if leadership is not None:
             await uow.leaders.require(leadership)
-            self._compare_clocks((await uow.now()).timestamp())
-            if self._clock() < self._settled:
-                return []
         return await uow.tasks.expire(_EXPIRE_LIMIT)

@@ -10,10 +10,9 @@ import pytest
 from openclaw_store import Database, Policy, UnitOfWork
 from openclaw_store.domain.change import Commit
 from openclaw_store.testing import ScratchStore
-from servers import MISSED, Servers, run_apart
+from servers import MISSED, SERVERS, run_apart
 
 ENGINES: Final = ("sqlite", "postgresql", "postgresql+asyncpg", "mysql")
-_SERVERS: Final = Servers()
 
 
 class Store(ScratchStore):
@@ -49,7 +48,7 @@ def scratch_database(driver: str, folder: Path) -> Iterator[str]:
     if driver == "sqlite":
         yield str(folder / "cluster.db")
         return
-    server = _SERVERS.get(driver.partition("+")[0])
+    server = SERVERS.get(driver.partition("+")[0])
     made = run_apart(server.make(driver))
     try:
         yield made
@@ -78,4 +77,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_unconfigure() -> None:
-    _SERVERS.close()
+    SERVERS.close()

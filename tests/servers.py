@@ -154,3 +154,7 @@ class Servers:
 
 def _server(kind: str, address: str) -> Server:
     return Server(kind, make_url(address).set(drivername=_DRIVERS[kind]))
+
+
+SERVERS: Final = Servers()
+"""Those of this run. Not in conftest.py, which pytest and the tests that import it each have an own copy of."""

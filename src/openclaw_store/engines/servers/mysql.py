@@ -197,6 +197,11 @@ class MysqlEngine(ServerEngine):
         with self._translating():
             await mysql_dumps.restore(await self._place(), source, progress, finish, admit)
 
+    async def _place(self) -> mysql_dumps.Place:
+        async with self.reader.connect() as connection:
+            is_mariadb = _is_mariadb(connection)
+        return mysql_dumps.Place(self._address.database or "", is_mariadb, self.destination, self._by_itself)
+
     @asynccontextmanager
     async def scratch(self) -> AsyncIterator[URL]:
         """Give the address of an empty database on the server; the user needs the same rights as for a restore.
@@ -206,11 +211,6 @@ class MysqlEngine(ServerEngine):
         with self._translating():
             async with mysql_dumps.scratch(await self._place(), "rehearsed") as name:
                 yield self._address.set(database=name)
-
-    async def _place(self) -> mysql_dumps.Place:
-        async with self.reader.connect() as connection:
-            is_mariadb = _is_mariadb(connection)
-        return mysql_dumps.Place(self._address.database or "", is_mariadb, self.destination, self._by_itself)
 
     async def vacuum(self) -> None:
         """Give unused space back to the server, and refresh the planner's statistics."""

@@ -61,8 +61,8 @@ def _is_there(connection: Connection) -> bool:
 class _Silences:
     """Which connections wait for an answer, and until when.
 
-    All are looked at by one timer, which there is only while somebody waits: one for each statement would cost twice
-    as much as all the rest of this (27 to 39 us a statement instead of 10 to 16).
+    All are looked at by one timer, which there is only while somebody waits: one for each statement would cost
+    20 to 37 us of the 175 to 200 that a statement takes, instead of 13 to 22.
     """
 
     def __init__(self, step: float) -> None:

@@ -252,16 +252,6 @@ class PostgresqlEngine(ServerEngine):
                     raise self.translate(error) from error
                 raise BackupError(f"{source} cannot be restored: the server refused it ({error})") from error
 
-    @asynccontextmanager
-    async def scratch(self) -> AsyncIterator[URL]:
-        """Give the address of an empty database on the server; the user needs the right to create one.
-
-        Raises BackupError: it is missing.
-        """
-        with self._translating():
-            async with postgresql_scratch.scratch(self._by_itself, self._address.database or "") as name:
-                yield self._address.set(database=name)
-
     async def _place(self) -> postgresql_dumps.Place:
         async with self.reader.connect() as connection:
             return await postgresql_dumps.find_place(connection, self.destination, self._patience)
@@ -272,6 +262,16 @@ class PostgresqlEngine(ServerEngine):
             async with self._by_itself() as connection:
                 for table in _TABLES:
                     await connection.exec_driver_sql(f"VACUUM (ANALYZE) {table}")
+
+    @asynccontextmanager
+    async def scratch(self) -> AsyncIterator[URL]:
+        """Give the address of an empty database on the server; the user needs the right to create one.
+
+        Raises BackupError: it is missing.
+        """
+        with self._translating():
+            async with postgresql_scratch.scratch(self._by_itself, self._address.database or "") as name:
+                yield self._address.set(database=name)
 
     async def check(self) -> list[str]:
         """Return the constraints that are not valid; the server's own checksums guard its files."""

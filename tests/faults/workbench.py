@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from behaviour.test_tasks import node, task
 from engines.support import until
 from openclaw_store import Database, StateManager, UnitOfWork
-from openclaw_store.models import ClusterModel, LeaderModel, NodeModel, TaskModel, table_of
+from openclaw_store.models import Base, ClusterModel, LeaderModel, NodeModel, TaskModel, table_of
 
 _PATIENCE: Final = 5.0  # seconds until a lock that nobody holds must have become free
 _LOCKED: Final = [table_of(model) for model in (NodeModel, TaskModel, LeaderModel, ClusterModel)]
@@ -65,6 +65,14 @@ class Workbench:
         if state:
             await self.state.initialize()
 
+    async def vanish(self) -> None:
+        """Remove the cluster: a backup is of all of them, and each call on it would take longer than the one before."""
+        async with self._witness.unit_of_work() as uow:
+            cluster_id = uow.changes._scope.cluster_id
+        async with self._witness.engine.writer.begin() as connection:
+            for table in reversed(Base.metadata.sorted_tables):
+                await connection.execute(delete(table).where(table.c.cluster_id == cluster_id))
+
     async def close(self) -> None:
         await self.state.shutdown()
         await self.database.close()
@@ -105,6 +113,8 @@ async def workbench(address: str, folder: Path, *, state: bool, saved: bool) -> 
     try:
         await bench.open(state=state, saved=saved)
         yield bench
+        if saved:
+            await bench.vanish()
     finally:
         await bench.close()
 

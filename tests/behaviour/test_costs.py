@@ -1,6 +1,7 @@
 """What operations cost, counted and not timed: statements and commits, for one task as for many."""
 
 import asyncio
+import tracemalloc
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -106,3 +107,20 @@ async def test_a_program_that_only_submits_makes_sure_of_a_requirement_once(stor
         assert len(await uow.tasks.claim("n1", 9)) == 4
     async with store.unit() as uow:
         assert await uow.changes.audit() == []
+
+
+async def test_reading_many_tasks_takes_little_more_memory_than_they_do(store: Store) -> None:
+    if "asyncpg" in store.address:
+        pytest.skip("asyncpg holds a whole result")
+    async with store.database.unit_of_work() as uow:
+        for first in range(0, 10_000, 2_000):
+            await uow.tasks.create_many([task(f"t{number:05d}") for number in range(first, first + 2_000)])
+        await uow.commit()
+    async with store.database.unit_of_work(read_only=True) as uow:
+        await uow.tasks.list_live()  # statements are compiled now
+        tracemalloc.start()
+        tasks = await uow.tasks.list_live()
+        kept, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert len(tasks) == 10_000
+    assert most < 1.6 * kept

@@ -32,10 +32,14 @@ class Lane:
         self._open.set()
         self._piece = _WHOLE
         self._pause = 0.0
+        self._left: int | None = None
 
-    def hold(self) -> None:
-        """Let nothing through."""
-        self._open.clear()
+    def hold(self, after: int = 0) -> None:
+        """Let nothing through; once about so many bytes more have passed, if any are named."""
+        if after:
+            self._left = after
+        else:
+            self._open.clear()
 
     def slow_down(self, piece: int, pause: float) -> None:
         """Let ``piece`` bytes through in ``pause`` seconds, on each connection."""
@@ -43,6 +47,7 @@ class Lane:
 
     def release(self) -> None:
         """Let everything through, at once."""
+        self._left = None
         self._open.set()
         self._piece, self._pause = _WHOLE, 0.0
 
@@ -53,8 +58,16 @@ class Lane:
             writer.write(data[: self._piece])
             await writer.drain()
             data = data[self._piece :]
+            self._count(self._piece)
             if self._pause:
                 await asyncio.sleep(self._pause)
+
+    def _count(self, passed: int) -> None:
+        if self._left is not None:
+            self._left -= passed
+            if self._left <= 0:
+                self._left = None
+                self._open.clear()
 
 
 class Road:

@@ -1,8 +1,10 @@
 """Tasks, nodes and JSON: what is taken, what is refused, and that nothing can be changed afterwards."""
 
+import gc
 import math
 import pickle
 from datetime import UTC, datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -34,8 +36,27 @@ JSON = st.recursive(
 def test_json_comes_back_as_it_was(value: Any) -> None:
     frozen = freeze(value, "x")
     assert frozen == value
+    assert not (unequal := frozen != value), unequal
+    assert not (unequal := frozen != freeze(value, "x")), unequal
     assert load(dump(frozen)) == value
     assert pickle.loads(pickle.dumps(frozen)) == value
+
+
+def test_json_may_hold_frozen_values_and_other_mappings() -> None:
+    inner = {"object": freeze({"b": [1]}, "x"), "array": freeze([1, 2], "x"), "view": MappingProxyType({"c": (1,)})}
+    for value in (inner, MappingProxyType(inner)):
+        assert freeze(value, "x") == {"object": {"b": [1]}, "array": [1, 2], "view": {"c": [1]}}
+
+
+def test_the_garbage_collector_has_nothing_to_look_at_in_a_task() -> None:
+    task = Task.create(task_type="batch", name="a", parameters={"a": [1]}, metadata={"b": {}}).replace(result=[{}])
+    for value in (task, task.parameters, task.metadata, task.result):
+        assert not gc.is_tracked(value)
+
+
+def test_frozen_json_cannot_be_assigned_to() -> None:
+    with pytest.raises(AttributeError):
+        JsonObject().raw = "{1}"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

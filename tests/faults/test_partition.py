@@ -16,7 +16,7 @@ from behaviour.test_tasks import node, task
 from clusters.road import Road
 from conftest import scratch_database
 from faults.roads import BREAKS, SERVERS, fall_silent, port_of, through
-from openclaw_store import Database, StaleTermError, StateManager, StoreError
+from openclaw_store import Database, StaleTermError, StateManager, StoreError, Task
 from openclaw_store.errors import BusyError, CommitUnknownError, UnavailableError
 from openclaw_store.repositories import Leadership
 from openclaw_store.testing import History, Recorder, check_history
@@ -135,3 +135,19 @@ async def test_opening_a_silent_server_fails_in_time(direct: str) -> None:
         async with asyncio.timeout(BOUND):
             with pytest.raises(PASSING):
                 await Database(through(direct, road), lock_timeout=PATIENCE, answer_timeout=PATIENCE).initialize()
+
+
+async def test_a_server_that_falls_silent_between_the_rows_is_given_up(direct: str) -> None:
+    async with asyncio.timeout(100), Road(port_of(direct)) as road:
+        async with coordinator(direct, None) as filler:
+            await filler.add_tasks([task(f"t{number}", parameters={"of": "x" * 4_000}) for number in range(3_000)])
+        async with Database(through(direct, road), lock_timeout=PATIENCE, answer_timeout=PATIENCE) as database:
+
+            async def read() -> list[Task]:
+                async with database.unit_of_work(read_only=True) as uow:
+                    return await uow.tasks.list_live()
+
+            road.back.hold(after=2_000_000)
+            assert isinstance(await outcome_of(read), UnavailableError)
+            road.back.release()
+            assert len(await read()) == 3_000

@@ -47,7 +47,17 @@ class Report(msgspec.Struct, frozen=True):
 
 def plain(value: Any) -> Any:
     """Return a value of the domain, or a collection of them, as JSON: times in ISO 8601, enumerations as values."""
-    return msgspec.to_builtins(value, enc_hook=_thaw, str_keys=True)
+    if isinstance(value, JsonObject):
+        return dict(value)
+    if isinstance(value, JsonArray):
+        return list(value)
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return msgspec.to_builtins(value, enc_hook=_refuse)
 
 
 def without(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -55,9 +65,5 @@ def without(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in data.items() if name not in names}
 
 
-def _thaw(value: Any) -> Any:
-    if isinstance(value, JsonObject):
-        return dict(value)
-    if isinstance(value, JsonArray):
-        return list(value)
+def _refuse(value: Any) -> Any:
     raise NotImplementedError(f"{type(value).__name__} has no JSON form")

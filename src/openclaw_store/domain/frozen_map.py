@@ -22,7 +22,7 @@ class FrozenMap(Mapping[K, V], Generic[K, V]):
     __slots__ = ("_count", "_mask", "_shards")
 
     def __init__(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = ()) -> None:
-        content = dict(items)
+        content = items if isinstance(items, Mapping) else dict(items)
         self._count = len(content)
         self._mask = _shards_for(self._count) - 1
         self._shards: list[dict[K, V]] = _spread(content.items(), self._mask)

@@ -5,7 +5,6 @@ nothing else is given, and a task is made eight times in its life: without the c
 """
 
 from collections.abc import Iterable
-from copy import copy
 from typing import Any, TypeVar
 
 import msgspec
@@ -14,9 +13,14 @@ from msgspec.structs import force_setattr
 S = TypeVar("S", bound=msgspec.Struct)
 
 
+def _copied(value: S) -> S:
+    after: S = value.__copy__()  # type: ignore[attr-defined]  # copy.copy() takes six times as long
+    return after
+
+
 def altered(value: S, **fields: Any) -> S:
     """Return ``value`` with some fields changed, which must be in their stored form."""
-    after = copy(value)
+    after = _copied(value)
     for name, field in fields.items():
         force_setattr(after, name, field)
     return after
@@ -24,7 +28,7 @@ def altered(value: S, **fields: Any) -> S:
 
 def filled(template: S, fields: Iterable[tuple[str, Any]]) -> S:
     """Return ``template`` with the given fields, which must be in their stored form."""
-    after = copy(template)
+    after = _copied(template)
     for name, field in fields:
         force_setattr(after, name, field)
     return after

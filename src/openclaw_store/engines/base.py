@@ -1,6 +1,6 @@
 """What a database must be able to do for the store."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from enum import Enum, auto
@@ -188,6 +188,20 @@ class Engine(Protocol):
 
     async def write_rows(self, connection: AsyncConnection, bulk: Bulk, rows: Sequence[Sequence[Any]]) -> int:
         """Write many rows, in one round trip where it can be; return how many were inserted, or found by their keys."""
+        ...
+
+    async def read_rows(
+        self,
+        connection: AsyncConnection,
+        statement: Select[Any],
+        parameters: Mapping[str, Any],
+        make: Callable[[Sequence[Any]], T],
+    ) -> list[T]:
+        """Return what ``make`` makes of each row, while the event loop goes on, and with few rows at a time in memory.
+
+        Rows come as the driver reads them: columns whose types would convert them are to be coerced. ``make`` may run
+        in another thread. Raises what ``make`` raises, and errors of the tree.
+        """
         ...
 
     def changed(self) -> bool | None:

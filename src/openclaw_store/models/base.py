@@ -74,8 +74,13 @@ class Moment(TypeDecorator[datetime]):
     impl = BigInteger
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002, D102
+    @staticmethod
+    def stored(value: datetime | None) -> int | None:
+        """Return a value as it is stored."""
         return None if value is None else microseconds(value)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002, D102
+        return self.stored(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002, D102
         try:
@@ -90,8 +95,13 @@ class Names(TypeDecorator[tuple[str, ...]]):
     impl = LONG_TEXT
     cache_ok = True
 
-    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:  # noqa: ARG002, D102
+    @staticmethod
+    def stored(value: tuple[str, ...] | None) -> str | None:
+        """Return a value as it is stored."""
         return None if value is None else _encode(value).decode() if value else "[]"
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: Dialect) -> str | None:  # noqa: ARG002, D102
+        return self.stored(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[str, ...] | None:  # noqa: ARG002, D102
         return None if value is None else names_of(value)
@@ -111,8 +121,13 @@ class Json(TypeDecorator[Any]):
     impl = LONG_TEXT
     cache_ok = True
 
-    def process_bind_param(self, value: JsonValue, dialect: Dialect) -> str | None:  # noqa: ARG002, D102
+    @staticmethod
+    def stored(value: JsonValue) -> str | None:
+        """Return a value as it is stored."""
         return value.raw if type(value) is JsonObject else dump(value)
+
+    def process_bind_param(self, value: JsonValue, dialect: Dialect) -> str | None:  # noqa: ARG002, D102
+        return self.stored(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> JsonValue:  # noqa: ARG002, D102
         try:
@@ -123,6 +138,9 @@ class Json(TypeDecorator[Any]):
 
 class _Word(Enum):
     """An enumeration's value as a short string; another one is damage."""
+
+    stored = staticmethod(str.__str__)
+    """Returns a value as it is stored; it has been checked, as all have that come from the domain."""
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         read: Any = super().result_processor(dialect, coltype)  # type: ignore[no-untyped-call]

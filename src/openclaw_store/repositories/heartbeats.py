@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import BigInteger, Select, bindparam, select, type_coerce
 
 from openclaw_store.domain import checks
 from openclaw_store.domain.trusted import altered, filled
@@ -32,7 +32,10 @@ _PAGE: Final = (
     .order_by(HEARTBEATS.c.node_id)
     .limit(bindparam("most"))
 )
-_SEEN: Final = select(HEARTBEATS.c.node_id, HEARTBEATS.c.seen_at).where(_MINE).order_by(HEARTBEATS.c.node_id)
+_SEEN_US: Final = type_coerce(
+    HEARTBEATS.c.seen_at, BigInteger()
+)  # compared, ten thousand at a time: not worth a datetime
+_SEEN: Final = select(HEARTBEATS.c.node_id, _SEEN_US).where(_MINE).order_by(HEARTBEATS.c.node_id)
 _BORN_SINCE: Final = select(NODES.c.node_id, NODES.c.incarnation).where(
     NODES.c.cluster_id == bindparam("cluster"), NODES.c.registered_at >= bindparam("since")
 )
@@ -69,6 +72,13 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
         if self.incarnation != older.incarnation:
             return self
         return altered(self, **{field: getattr(older, field) for field in LOADS if getattr(self, field) is None})
+
+    def loads(self) -> Mapping[str, float]:
+        """Return the loads that it brings, by their fields."""
+        values = _loads(self)
+        if None in values:
+            return {field: value for field, value in zip(LOADS, values, strict=True) if value is not None}
+        return dict(zip(LOADS, values, strict=True))
 
 
 _ANY: Final = Heartbeat(node_id="any")
@@ -112,12 +122,14 @@ class HeartbeatTable:
         for loads, rows in _by_loads(beats, self._scope.cluster_id).items():
             await self._scope.write(_bulk(loads), rows)
 
-    async def _locked(self, wanted: Mapping[str, Any]) -> Mapping[str, datetime]:
+    async def _locked(self, wanted: Mapping[str, Any]) -> Mapping[str, int]:
         """Lock rows in the order of their keys, as another program may store newer ones; return when each was seen.
+
+        In microseconds since 1970.
 
         Whoever registers a node afresh writes its row here, too, and waits: which life a node lives stays so till then.
         """
-        rows = await self._scope.execute(self._scope.built(_locking), wanted)
+        rows = (await self._scope.execute(self._scope.built(_locking), wanted)).all()
         return {row[0]: row[1] for row in rows}
 
     async def _lives(self, wanted: Mapping[str, Any]) -> Mapping[str, int]:
@@ -140,6 +152,7 @@ def _born(engine: Engine) -> Select[Any]:
 
 _seen_at: Final = attrgetter("seen_at")
 _order: Final = attrgetter("node_id", "seen_at")
+_loads: Final = attrgetter(*LOADS)
 
 
 def _newest(heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
@@ -151,10 +164,10 @@ def _newest(heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:
     return list(newest.values())
 
 
-def _is_old(beat: Heartbeat, seen: Mapping[str, datetime], lives: Mapping[str, int]) -> bool:
+def _is_old(beat: Heartbeat, seen: Mapping[str, int], lives: Mapping[str, int]) -> bool:
     """Return whether something newer is stored, or the node lives another life by now."""
     node_id = beat.node_id
-    if node_id in seen and _seen_at(beat) <= seen[node_id]:
+    if node_id in seen and checks.microseconds(_seen_at(beat)) <= seen[node_id]:
         return True
     return beat.incarnation is not None and lives.get(node_id, beat.incarnation) != beat.incarnation
 
@@ -163,8 +176,8 @@ def _by_loads(heartbeats: Iterable[Heartbeat], cluster_id: int) -> Mapping[tuple
     """Return the rows of heartbeats, by the loads that they bring: the others stay as they are."""
     groups: defaultdict[tuple[str, ...], list[Any]] = defaultdict(list)
     for beat in heartbeats:
-        brought = tuple([name for name in LOADS if getattr(beat, name) is not None])
-        groups[brought].append((beat.seen_at, *[getattr(beat, name) for name in brought], cluster_id, beat.node_id))
+        brought = beat.loads()
+        groups[tuple(brought)].append((beat.seen_at, *brought.values(), cluster_id, beat.node_id))
     return groups
 
 

@@ -1,5 +1,6 @@
 """Nodes: registering them, hearing from them, and declaring them lost."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -19,6 +20,8 @@ from openclaw_store.repositories.heartbeats import LOADS, Heartbeat, HeartbeatTa
 from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, heartbeat_row, node_of, node_row
 from openclaw_store.repositories.scope import Scope
 from openclaw_store.repositories.tasks import LIST_LIMIT, TaskRepository
+
+_AT_A_TIME: Final = 200  # nodes made of rows without giving the event loop to others: some milliseconds
 
 _MINE: Final = NODES.c.cluster_id == bindparam("cluster")
 _THIS: Final = (_MINE, NODES.c.node_id == bindparam("node"))
@@ -325,7 +328,12 @@ class NodeRepository:
         return self._scope.engine.any_of(NODES.c.node_id, "wanted")
 
     async def _select(self, statement: Any, **parameters: Any) -> list[NodeInfo]:
-        return [node_of(row) for row in await self._scope.execute(statement, {**self._mine, **parameters})]
+        nodes: list[NodeInfo] = []
+        for rows in (await self._scope.execute(statement, {**self._mine, **parameters})).partitions(_AT_A_TIME):
+            if nodes:
+                await asyncio.sleep(0)
+            nodes += map(node_of, rows)
+        return nodes
 
     @property
     def _mine(self) -> dict[str, Any]:

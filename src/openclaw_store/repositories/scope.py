@@ -105,6 +105,12 @@ class Scope:
         connection = await self._connected()
         return await self._ended(connection.execute(statement, parameters))
 
+    async def read(
+        self, statement: Select[Any], parameters: Mapping[str, Any], make: Callable[[Sequence[Any]], T]
+    ) -> list[T]:
+        """Return what ``make`` makes of each row of a large result. See ``Engine.read_rows`` for what it is given."""
+        return await self._ended(self.engine.read_rows(await self._connected(), statement, parameters, make))
+
     async def lock(self, keys: Select[Any], parameters: Mapping[str, Any]) -> None:
         """Lock the rows whose keys a statement reads, until the unit ends. Read what depends on them afterwards."""
         statement = self.engine.lock_keys(keys)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr as put
 from sqlalchemy import BigInteger, ColumnElement, Double, Integer, Text, select, type_coerce
 from sqlalchemy.types import TypeEngine
 
@@ -71,29 +71,61 @@ SELECT_TASKS: Final = select(
     *(_raw(name, kind) for name, (kind, _) in _ALIKE.items()),
     *(_raw(name, kind) for name, kind in (_PLAIN | _PAYLOADS | _MOMENTS).items()),
 )
-_PLAIN_FROM: Final = len(_ALIKE)
-_PAYLOADS_FROM: Final = _PLAIN_FROM + len(_PLAIN)
-_MOMENTS_FROM: Final = _PAYLOADS_FROM + len(_PAYLOADS)
+_OWN_FROM: Final = len(_ALIKE)
 _REMEMBERED: Final = 1024  # sets of common fields
 
 _ANY_TASK: Final = Task(task_id="any", name="any")
 
 
-def task_of(row: Sequence[Any]) -> Task:
-    """Return the task of a row of ``SELECT_TASKS``. Raises CorruptDatabaseError when the row is none of ours."""
+def task_of(row: Sequence[Any]) -> Task:  # noqa: C901, PLR0912 - one branch for each column
+    """Return the task of a row of ``SELECT_TASKS``. Raises CorruptDatabaseError when the row is none of ours.
+
+    Written out column by column, where most are as in any task: a loop over their names takes twice as long, 5 us.
+    """
     try:
-        task: Task = _like(tuple(row[:_PLAIN_FROM])).__copy__()  # type: ignore[attr-defined]  # copy() takes six times as long
-        for name, value in zip(_PLAIN, row[_PLAIN_FROM:_PAYLOADS_FROM], strict=True):
-            if value is not None:
-                force_setattr(task, name, value)
-        for name, value in zip(_PAYLOADS, row[_PAYLOADS_FROM:_MOMENTS_FROM], strict=True):
-            if value is not None:
-                force_setattr(task, name, load(value))
-        for name, value in zip(_MOMENTS, row[_MOMENTS_FROM:], strict=True):
-            if value is not None:
-                force_setattr(task, name, moment_of(value))
-    except UNREADABLE as error:
-        raise unreadable() from error
+        task: Task = _like(tuple(row[:_OWN_FROM])).__copy__()  # type: ignore[attr-defined]  # copy() takes six times as long
+        # fmt: off
+        (
+            task_id, name, description, assigned_node, error, idempotency_key, retry_count, attempt, version,
+            parameters, metadata, result,
+            submitted_at, scheduled_at, started_at, completed_at, not_before, lease_expires_at,
+        ) = row[_OWN_FROM:]
+        # fmt: on
+        put(task, "task_id", task_id)
+        put(task, "name", name)
+        put(task, "version", version)
+        if description:
+            put(task, "description", description)
+        if assigned_node is not None:
+            put(task, "assigned_node", assigned_node)
+        if error is not None:
+            put(task, "error", error)
+        if idempotency_key is not None:
+            put(task, "idempotency_key", idempotency_key)
+        if retry_count:
+            put(task, "retry_count", retry_count)
+        if attempt:
+            put(task, "attempt", attempt)
+        if parameters is not None:
+            put(task, "parameters", load(parameters))
+        if metadata is not None and metadata != "{}":
+            put(task, "metadata", load(metadata))
+        if result is not None:
+            put(task, "result", load(result))
+        if submitted_at is not None:
+            put(task, "submitted_at", moment_of(submitted_at))
+        if scheduled_at is not None:
+            put(task, "scheduled_at", moment_of(scheduled_at))
+        if started_at is not None:
+            put(task, "started_at", moment_of(started_at))
+        if completed_at is not None:
+            put(task, "completed_at", moment_of(completed_at))
+        if not_before is not None:
+            put(task, "not_before", moment_of(not_before))
+        if lease_expires_at is not None:
+            put(task, "lease_expires_at", moment_of(lease_expires_at))
+    except UNREADABLE as error_:
+        raise unreadable() from error_
     return task
 
 

@@ -27,7 +27,7 @@ from openclaw_store.repositories.task_reading import SELECT_TASKS, task_of
 from openclaw_store.repositories.task_table import TaskTable
 
 LIST_LIMIT: Final = 1000
-_AT_A_TIME: Final = 200  # tasks read without giving the event loop to others: some milliseconds
+_AT_A_TIME: Final = 200  # tasks made ready without giving the event loop to others: some milliseconds
 
 _MINE: Final = TASKS.c.cluster_id == bindparam("cluster")
 _BY_STATUS: Final = (
@@ -92,6 +92,8 @@ class TaskRepository:
             outcomes.append(tasks)
             for task in fresh:
                 known[task.task_id] = admitted[task.task_id] = task
+        if len(admitted) > _AT_A_TIME:
+            await asyncio.sleep(0)
         await self._table.insert(list(admitted.values()))
         return outcomes
 
@@ -129,13 +131,7 @@ class TaskRepository:
         live = [TaskStatus.PENDING, TaskStatus.SCHEDULED, TaskStatus.RUNNING]
         condition = TASKS.c.status.in_([status.value for status in live])
         statement = SELECT_TASKS.where(_MINE, condition)
-        rows = list((await self._scope.execute(statement, {"cluster": self._scope.cluster_id})).all())
-        tasks: list[Task] = []
-        while rows:
-            tasks += map(task_of, rows[-_AT_A_TIME:])
-            del rows[-_AT_A_TIME:]  # their memory is that of the next tasks
-            await asyncio.sleep(0)
-        return tasks
+        return await self._scope.read(statement, {"cluster": self._scope.cluster_id}, task_of)
 
     async def count_by_status(self) -> dict[TaskStatus, int]:
         """Return how many tasks have each status; read from counters, at the same cost for any number of tasks."""

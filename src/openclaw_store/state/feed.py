@@ -18,7 +18,7 @@ from openclaw_store.domain.node import NodeInfo
 from openclaw_store.domain.trusted import altered
 from openclaw_store.errors import ClosedError, ResyncRequiredError, StoreError
 from openclaw_store.repositories import ClusterHead, Mirror
-from openclaw_store.repositories.heartbeats import CHUNK, LOADS, Heartbeat
+from openclaw_store.repositories.heartbeats import CHUNK, Heartbeat
 from openclaw_store.state.lookout import Lookout
 from openclaw_store.state.reading import News, read_state, require_dense
 from openclaw_store.state.recent import RecentChanges
@@ -334,8 +334,7 @@ def _heard(state: ClusterState, heartbeats: Sequence[Heartbeat]) -> dict[str, No
     for beat in heartbeats:
         node = state.nodes.get(beat.node_id)
         if node is not None and beat.seen_at is not None and _is_news(node, beat.seen_at):
-            loads = {field: getattr(beat, field) for field in LOADS if getattr(beat, field) is not None}
-            heard[beat.node_id] = altered(node, last_heartbeat=beat.seen_at, **loads)
+            heard[beat.node_id] = altered(node, last_heartbeat=beat.seen_at, **beat.loads())
     return heard
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from openclaw_store.domain.change import Change, Kind, Op
 from openclaw_store.domain.cluster import ClusterState
-from openclaw_store.domain.json import JsonArray, JsonObject, dump, freeze
+from openclaw_store.domain.json import dump, freeze
 from openclaw_store.domain.node import NodeInfo
 from openclaw_store.domain.task import Task
 from openclaw_store.errors import ValidationError
@@ -258,13 +258,7 @@ def _digest_of(value: Any) -> int | None:
         return None
 
 
-def _raw(value: Any) -> str:
-    if isinstance(value, JsonObject | JsonArray):
-        return value.raw
-    raise NotImplementedError(type(value).__name__)
-
-
-_encode = msgspec.json.Encoder(enc_hook=_raw).encode
+_encode = msgspec.json.Encoder().encode
 
 
 def _listed(arguments: Mapping[str, Any], *names: str) -> Sequence[Any]:

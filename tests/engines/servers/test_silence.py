@@ -6,7 +6,8 @@ import pytest
 
 from engines.servers.support import ALL, opened
 from faults.errands import Cancelling
-from openclaw_store.engines.servers import listening, patience
+from openclaw_store.engines.servers import listening
+from openclaw_store.engines.servers.base import ServerEngine
 from openclaw_store.engines.servers.postgresql import PostgresqlEngine
 
 
@@ -33,23 +34,15 @@ async def test_listening_ends_when_cancelled_wherever_it_is(address: str) -> Non
 
 
 @ALL
-async def test_nothing_looks_after_connections_that_wait_for_nothing(
-    address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[patience._Silences] = []
-
-    class Silences(patience._Silences):
-        def __init__(self, step: float) -> None:
-            super().__init__(step)
-            made.append(self)
-
-    monkeypatch.setattr(patience, "_Silences", Silences)
+async def test_nothing_looks_after_connections_that_wait_for_nothing(address: str) -> None:
     async with opened(address) as engine:
+        assert isinstance(engine, ServerEngine)
+        silences = engine._silences
         async with engine.reader.connect() as connection:
             await connection.exec_driver_sql("SELECT 1")
-            assert any(one._looking for one in made)
+            assert silences._looking is not None
             await connection.rollback()
-        assert not any(one._until for one in made)
+        assert not silences._until
         async with asyncio.timeout(10):
-            while any(one._looking for one in made):  # noqa: ASYNC110 - it has no event for this
+            while silences._looking is not None:  # noqa: ASYNC110 - it has no event for this
                 await asyncio.sleep(0.01)

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, ResourceClosedError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncResult, AsyncSession, create_async_engine
 
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.engines.base import EngineOptions, Failure, Hints, check_options
@@ -27,13 +27,16 @@ from openclaw_store.engines.bulk import Bulk
 from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.servers.bulk import BulkStatement
 from openclaw_store.engines.servers.messages import ADVICE, TABLES_IN_USE, UNUSABLE_PARAMETER
-from openclaw_store.engines.servers.patience import guard
+from openclaw_store.engines.servers.patience import Silences, guard
 from openclaw_store.errors import BusyError, ClosedError, ConfigurationError, StoreError
 from openclaw_store.models import Base
 
 _BEGAN: Final = "openclaw_store_began"
 _GREETING: Final = 10.0  # seconds
 _AFTER_IT_BROKE: Final = (ResourceClosedError, PendingRollbackError)  # what SQLAlchemy says of the next statement
+ROWS: Final = 1000
+"""How many rows of a large result are read at a time: some milliseconds in which the event loop waits."""
+
 _COUNTED: Final = {"preserve_rowcount": True}  # of an INSERT SQLAlchemy asks for no count otherwise
 
 
@@ -73,6 +76,7 @@ class ServerEngine(ABC):
         self.built: dict[Any, Any] = {}
         self._bulks: dict[Bulk, BulkStatement] = {}
         self.clock: Callable[[], int] | None = None
+        self._silences = Silences(self.longest_silence)
         self.url = url.set(query={}).render_as_string(hide_password=True)
         self.writer = self._pool("READ COMMITTED")
         self.reader = self._pool("REPEATABLE READ", **self.reading)
@@ -273,6 +277,41 @@ class ServerEngine(ABC):
             statement = self._bulks[bulk] = self.bulk(bulk, connection.dialect)
         return await statement.run(connection, rows)
 
+    async def read_rows(
+        self,
+        connection: AsyncConnection,
+        statement: Select[Any],
+        parameters: Mapping[str, Any],
+        make: Callable[[Sequence[Any]], T],
+    ) -> list[T]:
+        """Return what ``make`` makes of each row, a thousand at a time."""
+        made: list[T] = []
+        with self._translating():
+            async for rows in self.pages(connection, statement, parameters):
+                made += map(make, rows)
+        return made
+
+    async def pages(
+        self, connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any]
+    ) -> AsyncIterator[Sequence[Any]]:
+        """Yield a large result as it comes from the server, some rows at a time."""
+        result = await connection.stream(statement, parameters, execution_options={"yield_per": ROWS})
+        try:
+            while rows := await self._fetched(connection, result):
+                yield rows
+        finally:
+            await result.close()
+
+    async def _fetched(self, connection: AsyncConnection, result: AsyncResult[Any]) -> Sequence[Any]:
+        """Return the next rows. SQLAlchemy tells of no event when a server is asked for more of them."""
+        lower = connection.sync_connection
+        assert lower is not None  # noqa: S101 - it has run a statement
+        self._silences.asked(lower)
+        try:
+            return await result.fetchmany(ROWS)
+        finally:
+            self._silences.answered(lower)
+
     # The database as a whole
 
     def changed(self) -> bool | None:
@@ -332,7 +371,7 @@ class ServerEngine(ABC):
             connect_args={**self.arguments, **({} if patient else self.silence)},
         )
         if not patient:
-            guard(engine, self.longest_silence)
+            guard(engine, self._silences)
         try:
             async with engine.connect() as connection:
                 yield connection
@@ -351,7 +390,7 @@ class ServerEngine(ABC):
             isolation_level=isolation,  # set when a connection is made: as an option it is set for every transaction
             execution_options=options,
         )
-        guard(made, self.longest_silence)
+        guard(made, self._silences)
         return made
 
     def _require_open(self) -> None:

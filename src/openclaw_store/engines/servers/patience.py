@@ -24,28 +24,25 @@ _LOOKS: Final = 4  # in the shortest time that may pass
 _log = structlog.get_logger("openclaw_store")
 
 
-def guard(engine: AsyncEngine, seconds: float) -> None:
+def guard(engine: AsyncEngine, silences: "Silences") -> None:
     """Hang up each connection of ``engine`` whose server has not answered for so long, whatever it was asked for."""
-    silences = _Silences(min(seconds, _GOODBYE) / _LOOKS)
-
-    def ask(connection: Connection, *_: object) -> None:
-        if _is_there(connection) and not connection.get_execution_options().get(PATIENT):
-            silences.begin(connection.connection.dbapi_connection, seconds)
 
     def answered(connection: Connection, *_: object) -> None:
-        if _is_there(connection):
-            silences.end(connection.connection.dbapi_connection)
+        silences.answered(connection)
 
     def failed(context: Any) -> None:
         if context.connection is not None:
-            answered(context.connection)
+            silences.answered(context.connection)
+
+    def ask(connection: Connection, *_: object) -> None:
+        silences.asked(connection)
 
     for name in ("before_cursor_execute", "commit", "rollback"):
         event.listen(engine.sync_engine, name, ask)
     event.listen(engine.sync_engine, "after_cursor_execute", answered)
     event.listen(engine.sync_engine, "handle_error", failed)
     # A connection that comes back is rolled back first; of COMMIT and ROLLBACK no event tells the end.
-    event.listen(engine.sync_engine, "reset", lambda raw, *_: silences.begin(raw, seconds))
+    event.listen(engine.sync_engine, "reset", lambda raw, *_: silences.begin(raw))
     event.listen(engine.sync_engine, "checkin", lambda raw, _: silences.end(raw))
     event.listen(engine.sync_engine, "close", lambda raw, _: silences.begin(raw, _GOODBYE))
 
@@ -58,21 +55,32 @@ def _is_there(connection: Connection) -> bool:
     return not (connection.closed or connection.invalidated)
 
 
-class _Silences:
+class Silences:
     """Which connections wait for an answer, and until when.
 
     All are looked at by one timer, which there is only while somebody waits: one for each statement would cost
     20 to 37 us of the 175 to 200 that a statement takes, instead of 13 to 22.
     """
 
-    def __init__(self, step: float) -> None:
-        self._step = step
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._step = min(seconds, _GOODBYE) / _LOOKS
         self._until: dict[Any, float] = {}
         self._looking: asyncio.AbstractEventLoop | None = None
 
-    def begin(self, raw: Any, seconds: float) -> None:
-        """Expect an answer within so many seconds."""
-        self._until[raw] = time.monotonic() + seconds
+    def asked(self, connection: Connection) -> None:
+        """Expect an answer to what a connection was asked for, unless it may take as long as it wants."""
+        if _is_there(connection) and not connection.get_execution_options().get(PATIENT):
+            self.begin(connection.connection.dbapi_connection)
+
+    def answered(self, connection: Connection) -> None:
+        """Expect nothing more of a connection."""
+        if _is_there(connection):
+            self.end(connection.connection.dbapi_connection)
+
+    def begin(self, raw: Any, seconds: float | None = None) -> None:
+        """Expect an answer within so many seconds, or the usual time."""
+        self._until[raw] = time.monotonic() + (self._seconds if seconds is None else seconds)
         with suppress(RuntimeError):  # outside of the event loop nothing can be waited for
             loop = asyncio.get_running_loop()
             if loop is not self._looking:  # a loop that was closed took its timers with it

@@ -36,7 +36,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from openclaw_store.engines.base import Admit, EngineOptions, Failure, Hints, Progress
 from openclaw_store.engines.servers import postgresql_dumps, postgresql_scratch
-from openclaw_store.engines.servers.base import ServerEngine
+from openclaw_store.engines.servers.base import ROWS, ServerEngine
 from openclaw_store.engines.servers.bulk import PostgresqlBulk
 from openclaw_store.engines.servers.listening import ListenNotify, ignore_notices
 from openclaw_store.engines.servers.messages import SCHEMA_IN_CHANGE
@@ -100,14 +100,14 @@ class PostgresqlEngine(ServerEngine):
     @property
     def arguments(self) -> Mapping[str, Any]:
         """Turn off what PgBouncer cannot carry over from one transaction to the next: prepared statements."""
-        if self._address.get_driver_name() == "asyncpg":
+        if self._is_asyncpg:
             return {"statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
         return {"prepare_threshold": None}
 
     @property
     def silence(self) -> Mapping[str, Any]:
         """Bound the waiting for a server that lets connect and says nothing, unless the address does so."""
-        if self._address.get_driver_name() == "asyncpg":
+        if self._is_asyncpg:
             return {} if "timeout" in self._address.query else {"timeout": self.longest_greeting}
         given = "connect_timeout" in self._address.query
         return {} if given else {"connect_timeout": max(2, math.ceil(self.longest_greeting))}
@@ -144,6 +144,22 @@ class PostgresqlEngine(ServerEngine):
         bounds = {"timeout": f"{self._patience}ms", "idle": f"{idle}ms"}
         time: int = await connection.scalar(_BEGIN_WRITING, bounds)
         return time
+
+    async def pages(
+        self, connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any]
+    ) -> AsyncIterator[Sequence[Any]]:
+        """Yield a large result, some rows at a time. asyncpg reads it whole: its cursors fetch fifty rows each time."""
+        if not self._is_asyncpg:
+            async for rows in super().pages(connection, statement, parameters):
+                yield rows
+            return
+        for rows in (await connection.execute(statement, parameters)).partitions(ROWS):
+            yield rows
+            await asyncio.sleep(0)
+
+    @property
+    def _is_asyncpg(self) -> bool:
+        return self._address.get_driver_name() == "asyncpg"
 
     @property
     def _patience(self) -> int:

@@ -14,7 +14,7 @@ import asyncio
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, Final, Self, TypeVar
 
 import aiosqlite
@@ -23,6 +23,7 @@ from openclaw_store.engines.sqlite.errors import sqlite_error
 
 _CHUNK: Final = 64  # rows per hop of aiosqlite's own cursors, which are never used here
 _INTERRUPT_EVERY: Final = 0.02  # seconds
+_ROWS: Final = 500  # read at a time
 
 T = TypeVar("T")
 
@@ -79,6 +80,24 @@ class StoreConnection(aiosqlite.Connection):
         except UnicodeDecodeError as error:
             raise _damaged() from error
         return result
+
+    async def read(self, sql: str, parameters: Sequence[Any], make: Callable[[Sequence[Any]], T]) -> list[T]:
+        """Run a statement and return what ``make`` makes of each row, in one hop, with few rows in memory at a time.
+
+        Python lets the event loop's thread in between, every 5 ms when it wants to go on.
+        """
+
+        def work() -> list[T]:
+            raw = self.raw
+            self.enter_transaction(raw)
+            made: list[T] = []
+            with closing(raw.cursor()) as cursor:
+                cursor.execute(sql, parameters)
+                while rows := cursor.fetchmany(_ROWS):
+                    made += map(make, rows)
+            return made
+
+        return await self.hop(work)
 
     # Transactions
 

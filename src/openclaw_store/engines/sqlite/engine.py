@@ -4,7 +4,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -192,6 +192,20 @@ class SqliteEngine:
         if statement is None:
             statement = self._bulks[bulk] = BulkStatement(bulk, connection.dialect)
         return await statement.run(connection, rows)
+
+    async def read_rows(
+        self,
+        connection: AsyncConnection,
+        statement: Select[Any],
+        parameters: Mapping[str, Any],
+        make: Callable[[Sequence[Any]], T],
+    ) -> list[T]:
+        """Return what ``make`` makes of each row; all of it happens in the connection's thread, in one hop."""
+        expanded = statement.compile(dialect=connection.dialect).construct_expanded_state(dict(parameters))
+        with self._translating():
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert isinstance(driver, StoreConnection)  # noqa: S101 - pools.py makes no others
+            return await driver.read(expanded.statement, expanded.positional_parameters, make)
 
     # The file as a whole
 

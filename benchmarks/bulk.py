@@ -32,6 +32,9 @@ from openclaw_store.models import ClusterModel, TaskModel, table_of
 TASKS: Final = table_of(TaskModel)
 CLUSTERS: Final = table_of(ClusterModel)
 
+_MINE: Final = TASKS.c.cluster_id == select(func.min(CLUSTERS.c.cluster_id)).scalar_subquery()
+"""There is one cluster. Without it the primary key finds no template, and every step reads the whole table."""
+
 _DRIVERS: Final = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg", "mysql": "mysql+asyncmy"}
 _FIRST: Final = 10**9
 _STEP: Final = 5_000
@@ -81,7 +84,7 @@ def _copying(templates: Sequence[str], first: int, step: int, offset: int) -> In
     copied = (
         select(*(_copied(column, literal_column("n", BigInteger) + first, offset) for column in TASKS.columns))
         .select_from(TASKS.join(number, true()))
-        .where(TASKS.c.task_id.in_(templates), literal_column("n", BigInteger) < step)
+        .where(_MINE, TASKS.c.task_id.in_(templates), literal_column("n", BigInteger) < step)
         .order_by(literal_column("n"), TASKS.c.task_id)
     )
     return insert(TASKS).from_select(list(TASKS.columns.keys()), copied)
@@ -105,6 +108,7 @@ def _numbers() -> CTE:
 
 
 async def _count(connection: AsyncConnection, templates: Sequence[str], added: int) -> None:
-    status = (await connection.execute(select(TASKS.c.status).where(TASKS.c.task_id == templates[0]))).scalar_one()
+    statement = select(TASKS.c.status).where(_MINE, TASKS.c.task_id == templates[0])
+    status = (await connection.execute(statement)).scalar_one()
     counter = CLUSTERS.c[f"{status.value}_tasks"]
     await connection.execute(update(CLUSTERS).values({counter: counter + added}))

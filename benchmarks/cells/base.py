@@ -1,5 +1,6 @@
 """What a cell is given, and what it returns."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -43,9 +44,11 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Contestant]:
-        """Open the contestant, and close it afterwards."""
+        """Open the contestant, and close it afterwards. Whoever it is, the garbage collector is told of what stays."""
         contestant = self.contestant_at(0 if self.is_fresh else 1)
         await contestant.open()
+        gc.collect()
+        gc.freeze()
         yield contestant
         await contestant.close()
 

@@ -7,7 +7,7 @@ somebody else holds, and a cached task costs no more memory than its text.
 import math
 from abc import ABCMeta
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias, overload
+from typing import Any, Final, TypeAlias, final, overload
 
 import msgspec
 
@@ -46,6 +46,7 @@ class _Frozen(msgspec.StructMeta, ABCMeta):
     """
 
 
+@final
 class JsonObject(Mapping[str, Any], msgspec.Struct, metaclass=_Frozen, frozen=True, eq=False, gc=False):
     """A JSON object as an immutable mapping over its text.
 
@@ -86,6 +87,7 @@ EMPTY: Final = JsonObject()
 """Held once, however many tasks have no payload."""
 
 
+@final
 class JsonArray(Sequence[Any], msgspec.Struct, metaclass=_Frozen, frozen=True, eq=False, gc=False):
     """A JSON array as an immutable sequence over its text. Equal to any list or tuple with the same content."""
 
@@ -121,7 +123,7 @@ class JsonArray(Sequence[Any], msgspec.Struct, metaclass=_Frozen, frozen=True, e
 
 
 JsonValue: TypeAlias = JsonObject | JsonArray | JsonScalar
-_FROZEN: Final = (JsonObject, JsonArray)
+_FROZEN: Final = frozenset({JsonObject, JsonArray})  # isinstance() asks an abstract class's metaclass, in 0.4 us
 
 
 def freeze(value: Any, field: str) -> JsonValue:
@@ -131,8 +133,9 @@ def freeze(value: Any, field: str) -> JsonValue:
         ValidationError: ``value`` is not JSON: another type, a key that is not a string, NaN or infinity, an integer
             beyond 64 bits, text that is not Unicode, or nesting deeper than ``MAX_DEPTH``.
     """
-    if value is None or isinstance(value, _FROZEN):
-        return value
+    if value is None or type(value) in _FROZEN:
+        frozen: JsonValue = value
+        return frozen
     if not _is_plain(value):
         value = _Inspection().plain(value, field, 0)
     if isinstance(value, dict):
@@ -150,7 +153,7 @@ def freeze_object(value: Any, field: str) -> JsonObject:
         return value
     if value is None:
         return EMPTY
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise ValidationError(field, f"must be a mapping, not {type(value).__name__}")
     frozen = freeze(value, field)
     assert isinstance(frozen, JsonObject)  # noqa: S101 - a mapping freezes to an object
@@ -161,7 +164,7 @@ def dump(value: JsonValue) -> str | None:
     """Return the text of a frozen value, None for None."""
     if value is None:
         return None
-    if isinstance(value, _FROZEN):
+    if isinstance(value, JsonObject | JsonArray):
         return value.raw
     return _encode(value).decode()
 
@@ -232,7 +235,7 @@ class _Inspection:
             raise ValidationError(field, f"holds more than {MAX_NODES} values")
         if value is None or isinstance(value, str):
             return value
-        if isinstance(value, _FROZEN):
+        if type(value) in _FROZEN:
             return msgspec.Raw(value.raw)
         if isinstance(value, int | float):
             _refuse_what_is_no_number(value, field)

@@ -150,11 +150,13 @@ class StateManager:
 
     async def get_task(self, task_id: str) -> Task:
         """Return a task; a finished one is read from the database. Raises TaskNotFoundError."""
-        task = self._following.state.tasks.get(_id(task_id, "task_id"))
-        if task is not None:
-            return task
+        if isinstance(task_id, str):
+            task = self._following.state.tasks.get(task_id)
+            if task is not None:  # so its id is one: to check it would take a quarter of the time
+                return task
+        wanted = _id(task_id, "task_id")
         async with self._database.unit_of_work(read_only=True) as uow:
-            return await uow.tasks.get(task_id)
+            return await uow.tasks.get(wanted)
 
     async def get_online_nodes(self) -> list[NodeInfo]:
         """Return the nodes that are online, by id."""

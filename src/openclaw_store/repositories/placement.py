@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Select, Update, bindparam, select, type_coerce, update
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, Update, bindparam, select, type_coerce, update
 
 from openclaw_store.domain import checks, lifecycle
 from openclaw_store.domain.node import NodeInfo, NodeStatus
@@ -167,7 +167,7 @@ class Placement:
     async def first_in_queue(self, limit: int) -> list[Task]:
         """Return the first tasks of all queues together, those that became ready just now included."""
         now = await self._scope.now()
-        await self._learn_requirements()
+        await self._learn_requirements(await self._scope.situation())
         everything = [*self._scope.catalogue.all_ids(), *self._scope.journal.requirements]
         heads = await self._read_heads(everything, limit)
         due = await self._scope.execute(_DUE_TASKS, {**self._mine, "moment": now, "rows": limit})
@@ -258,9 +258,10 @@ class Placement:
         return {node.node_id: node for node in map(node_of, rows)}
 
     async def _prepare_queues(self) -> None:
-        if (await self._scope.situation()).some_are_due:
+        situation = await self._scope.situation()
+        if situation.some_are_due:
             await self._wake(await self._scope.now())
-        await self._learn_requirements()
+        await self._learn_requirements(situation)
 
     async def _wake(self, now: datetime) -> None:
         """Put the tasks into the queue whose time has come; those that somebody else is just waking are left to him."""
@@ -270,14 +271,14 @@ class Placement:
             parameters = {"wanted": self._scope.ids(due), "quantum": self._scope.policy.quantum_us}
             await self._scope.execute(self._scope.built(_wake), {**self._mine, **parameters})
 
-    async def _learn_requirements(self) -> None:
-        catalogue, stored = self._scope.catalogue, await self._scope.situation()
-        if catalogue.is_whole(stored.epoch, stored.requirement_count):
+    async def _learn_requirements(self, situation: Row[*tuple[Any, ...]]) -> None:
+        catalogue = self._scope.catalogue
+        if catalogue.is_whole(situation.epoch, situation.requirement_count):
             return
         rows = await self._scope.execute(_ALL_REQUIREMENTS, self._mine)
         own = self._scope.journal.requirements
         known = {row.requirement_id: frozenset(row.skills) for row in rows if row.requirement_id not in own}
-        catalogue.replace(stored.epoch, known)
+        catalogue.replace(situation.epoch, known)
 
     async def _queue_heads(
         self, chosen: Sequence[tuple[Wish, Mapping[str, Task]]], free: Mapping[str, int], lost: set[str]

@@ -31,6 +31,7 @@ from openclaw_store.errors import (
     ValidationError,
 )
 from openclaw_store.models import ClusterModel, table_of
+from openclaw_store.pace import Pace
 from openclaw_store.repositories import Leadership, Mirror, RequirementCatalogue, Scope
 from openclaw_store.repositories.guard import StoreSession
 from openclaw_store.unit_of_work import UnitOfWork
@@ -48,6 +49,7 @@ _PASSING: Final = frozenset({Failure.BUSY, Failure.CONFLICT, Failure.DISCONNECT}
 
 _FENCE_START: Final = 1_577_836_800  # 2020: seconds since then fit an attempt, 31 bits, for sixty years
 _FENCE_STEP: Final = 10_000
+_FORGOTTEN: Final = 1000  # rows of the history at a time, at most
 _log = structlog.get_logger("openclaw_store")
 
 
@@ -296,22 +298,34 @@ class Database:
     async def cleanup_old_tasks(self, days: float, batch: int = 1000) -> int:
         """Remove the tasks that ended more than ``days`` ago; return how many.
 
-        In units of ``batch`` tasks, so that other writers get their turn in between. Cancelling keeps what is done.
+        In units of at most ``batch`` tasks that take about 20 ms each, with as much time for other writers in between.
+        Cancelling keeps what is done.
         """
+        pace = Pace(checks.whole(batch, "batch", least=1))
+
+        async def remove(uow: UnitOfWork) -> int:
+            pace.begin()
+            return await uow.tasks.cleanup_old_tasks(days, size)
+
         removed = 0
         while True:
-            count = await self.run(lambda uow: uow.tasks.cleanup_old_tasks(days, batch))
+            size = pace.size
+            count = await self.run(remove)
+            pace.end()
             removed += count
-            if count < batch:
+            if count < size:
                 return removed
+            await pace.rest()
 
     async def compact_history(
         self, keep_revisions: int = 10_000, keep_seconds: float = 3600.0, *, leadership: Leadership | None = None
     ) -> int:
         """Forget the history beyond both bounds; return how many rows went. Readers further back must resync.
 
+        In units of about 20 ms, with as much time for other writers in between. Cancelling keeps what is done.
         With a ``leadership`` every unit makes sure of it first. Raises StaleTermError when another one has taken over.
         """
+        pace = Pace(_FORGOTTEN)
 
         async def raise_floor(uow: UnitOfWork) -> None:
             if leadership is not None:
@@ -321,12 +335,15 @@ class Database:
         async def delete_below_floor(uow: UnitOfWork) -> int:
             if leadership is not None:
                 await uow.leaders.require(leadership)
-            return await uow.changes.delete_below_floor()
+            pace.begin()
+            return await uow.changes.delete_below_floor(pace.size)
 
         await self.run(raise_floor)
         removed = 0
         while count := await self.run(delete_below_floor):
             removed += count
+            pace.end()
+            await pace.rest()
         return removed
 
     async def begin_epoch(self, epoch: int) -> None:

@@ -41,12 +41,21 @@ def main(words: Sequence[str] | None = None) -> int:
         print(_list())
         return 0
     try:
-        report = Report.from_json(options.source.read_text()) if options.source else _measure(options)
+        report = _told(options.sources) if options.sources else _measure(options)
         _publish(report, options)
     except (UsageError, MissingServerError, MissingPeerError, OSError, ValueError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _told(sources: Sequence[Path]) -> Report:
+    """Return what earlier runs found out."""
+    first, *others = (Report.from_json(source.read_text()) for source in sources)
+    for other in others:
+        first.add(other)
+    first.judge()
+    return first
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,7 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--page", type=Path, metavar="FILE", help="a page whose marked section to write, plots beside it"
     )
-    parser.add_argument("--from", dest="source", type=Path, metavar="FILE", help="tell an earlier run's results.json")
+    parser.add_argument(
+        "--from",
+        dest="sources",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="tell what earlier runs wrote into results.json, each of an engine of its own",
+    )
     parser.add_argument("--list", action="store_true", help="list cells and contestants")
     return parser
 

@@ -51,6 +51,15 @@ class Report(msgspec.Struct):
         """Compare what was measured with the goals."""
         self.verdicts = list(verdicts(list(self.engines), self.outcomes))
 
+    def add(self, other: "Report") -> None:
+        """Take in what another run found out, on other engines of the same machine."""
+        if other.effort != self.effort or self.engines.keys() & other.engines.keys():
+            raise ValueError("these are not runs of equal effort, each on an engine of its own")
+        self.engines |= other.engines
+        self.contestants |= other.contestants
+        self.missing += [one for one in other.missing if one not in self.missing]
+        self.outcomes += other.outcomes
+
     def to_json(self) -> str:
         """Return all of it, indented."""
         return msgspec.json.format(msgspec.json.encode(self)).decode() + "\n"

@@ -42,6 +42,18 @@ def test_it_tells_an_earlier_run_and_writes_it_into_a_page(results: Path, tmp_pa
     assert text.endswith("<!-- measured: end -->\n\nThe end.\n")
 
 
+def test_it_tells_runs_on_several_engines_together(results: Path, tmp_path: Path) -> None:
+    one, other = results / "results.json", tmp_path / "other.json"
+    assert main(["--from", str(one), str(one)]) == 1
+    text = one.read_text().replace('"sqlite"', '"mysql"').replace('"SQLite ', '"MariaDB 0 in place of ')
+    other.write_text(text)
+    assert main(["--from", str(one), str(other), "--output", str(tmp_path)]) == 0
+    report: dict[str, Any] = json.loads((tmp_path / "results.json").read_text())
+    assert list(report["engines"]) == ["sqlite", "mysql"]
+    assert len(report["outcomes"]) == 4
+    assert "### MariaDB 0 in place of" in (tmp_path / "results.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

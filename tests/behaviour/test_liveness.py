@@ -11,7 +11,7 @@ import structlog
 from behaviour.test_tasks import node, task
 from conftest import Store
 from following import put_to_sleep
-from openclaw_store import Database, NodeStatus, Policy, StateManager, Task, TaskStatus, UnitOfWork
+from openclaw_store import Database, NodeInfo, NodeStatus, Policy, StateManager, Task, TaskStatus, UnitOfWork
 from openclaw_store.domain.checks import moment_of
 from openclaw_store.errors import (
     DatabaseError,
@@ -339,6 +339,27 @@ async def test_a_heartbeat_that_arrives_before_the_decision_wins(coordinator: Co
     await coordinator.manager.sync_to_database()
     await coordinator.hear(["n0"])  # is not stored yet
     assert await coordinator.manager.check_stale_nodes() == []
+
+
+async def test_nobody_is_lost_who_was_heard_while_older_heartbeats_were_being_stored(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = await coordinator.register(4)
+    find = NodeRepository.find_stale_nodes
+
+    async def find_slowly(nodes: NodeRepository, timeout_seconds: float) -> Sequence[NodeInfo]:
+        found = await find(nodes, timeout_seconds)
+        await coordinator.hear(["n0"])
+        return found
+
+    coordinator.pass_time(121)
+    await coordinator.hear(names[1:])
+    with monkeypatch.context() as patch:
+        patch.setattr(NodeRepository, "find_stale_nodes", find_slowly)
+        assert await coordinator.manager.check_stale_nodes() == []
+    coordinator.pass_time(121)
+    await coordinator.hear(names[1:])
+    assert await coordinator.manager.check_stale_nodes() == ["n0"]
 
 
 async def test_nobody_is_lost_because_another_coordinator_is_behind(coordinator: Coordinator) -> None:

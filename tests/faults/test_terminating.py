@@ -5,6 +5,7 @@ The attack: SIGTERM to a process with twenty callers, once; and again, at a mome
 
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +38,13 @@ def run_and_end(place: str, word: str, record: Path, lines: int, again_after: fl
             told += _until_it_stops(it)
             time.sleep(again_after)  # the moment of the attack
             it.terminate()
-        out, errors = it.communicate(timeout=DEADLINE)
+        # Not by communicate(): it leaves out what was read ahead of the lines so far.
+        timer = threading.Timer(DEADLINE, it.kill)
+        timer.start()
+        told += it.stdout.read().split("\n")
+        timer.cancel()
+        _, errors = it.communicate()
         assert time.monotonic() - began < DEADLINE
-        told += out.split("\n")
         assert it.returncode in _allowed(told, errors, twice=again_after is not None), errors
         return told
 

@@ -141,6 +141,8 @@ class Liveness:
             stale = [node.node_id for node in await uow.nodes.find_stale_nodes(timeout)]
             counts = (await uow.changes.head()).node_counts
             late = await uow.listeners.late(self.name, timeout)
+        # Where a flush takes its time, what was heard since is not stored yet.
+        stale = [node_id for node_id in stale if not self._has_news_of(node_id, timeout)]
         if late and stale:
             _log.warning("lost_nodes_held_back", reason="another coordinator is behind", count=len(stale))
             return []
@@ -172,6 +174,11 @@ class Liveness:
         return taken
 
     # Helpers
+
+    def _has_news_of(self, node_id: str, seconds: float) -> bool:
+        """Return whether a heartbeat that is not stored yet was accepted in the last ``seconds``."""
+        beat = self._beats.get(node_id)
+        return beat is not None and self._clock() - beat.heard < seconds
 
     def _accept(self, news: Heartbeat, incarnation: int | None) -> NodeInfo:
         node = self._feed.state.nodes.get(news.node_id)

@@ -79,12 +79,7 @@ class ServerEngine(ABC):
         self._silences = Silences(self.longest_silence)
         self.url = url.set(query={}).render_as_string(hide_password=True)
         self.writer = self._pool("READ COMMITTED")
-        self.reader = self._pool("REPEATABLE READ", **self.reading)
-
-    @property
-    def reading(self) -> Mapping[str, Any]:
-        """Execution options of connections that only read."""
-        return {}
+        self.reader = self._pool("REPEATABLE READ")
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -378,7 +373,7 @@ class ServerEngine(ABC):
         finally:
             await engine.dispose()
 
-    def _pool(self, isolation: str, **options: Any) -> AsyncEngine:
+    def _pool(self, isolation: str) -> AsyncEngine:
         made = create_async_engine(
             self._address,
             pool_size=self._options.readers,
@@ -388,7 +383,6 @@ class ServerEngine(ABC):
             hide_parameters=True,  # they would be shown in every traceback
             connect_args={**self.arguments, **self.silence},
             isolation_level=isolation,  # set when a connection is made: as an option it is set for every transaction
-            execution_options=options,
         )
         guard(made, self._silences)
         return made

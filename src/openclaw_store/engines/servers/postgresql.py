@@ -91,8 +91,8 @@ class PostgresqlEngine(ServerEngine):
         super().__init__(url, options)
         for pool in (self.writer, self.reader):
             event.listen(pool.sync_engine, "connect", lambda raw, _: ignore_notices(raw.driver_connection))
-        # Not as an execution option, which is set at every checkout: psycopg awaits there, before SQLAlchemy has made the
-        # connection that gives the driver's back, and some were lost to a cancellation (four of fifty runs; none since).
+        # Not as an execution option, which is set at every checkout: psycopg awaits there, before SQLAlchemy has made
+        # what gives the driver's connection back, and some were lost to a cancellation (4 of 50 runs; none since).
         dialect: Any = self.reader.dialect
         event.listen(self.reader.sync_engine, "connect", lambda raw, _: dialect.set_readonly(raw, value=True))
 

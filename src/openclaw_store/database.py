@@ -305,16 +305,15 @@ class Database:
 
         async def remove(uow: UnitOfWork) -> int:
             pace.begin()
-            return await uow.tasks.cleanup_old_tasks(days, size)
+            return await uow.tasks.cleanup_old_tasks(days, pace.size)
 
         removed = 0
         while True:
-            size = pace.size
             count = await self.run(remove)
-            pace.end()
             removed += count
-            if count < size:
+            if count < pace.size:
                 return removed
+            pace.end()
             await pace.rest()
 
     async def compact_history(

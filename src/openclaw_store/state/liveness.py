@@ -20,7 +20,7 @@ from openclaw_store.domain.task import Task
 from openclaw_store.domain.trusted import altered
 from openclaw_store.errors import NodeNotFoundError, NodeUnavailableError, StaleIncarnationError, StoreError
 from openclaw_store.repositories import Leadership
-from openclaw_store.repositories.heartbeats import CHUNK, LOADS, Heartbeat
+from openclaw_store.repositories.heartbeats import CHUNK, Heartbeat
 from openclaw_store.state.attention import Attention
 from openclaw_store.state.committer import Operation
 from openclaw_store.state.feed import Feed
@@ -196,9 +196,8 @@ class Liveness:
         return self._merged(node, beat)
 
     def _merged(self, node: NodeInfo, beat: Beat) -> NodeInfo:
-        loads = {field: getattr(beat.news, field) for field in LOADS if getattr(beat.news, field) is not None}
         heard = self._feed.now - timedelta(seconds=self._clock() - beat.heard)
-        return altered(node, last_heartbeat=heard, **loads)
+        return altered(node, last_heartbeat=heard, **beat.news.loads())
 
     async def _store(self, uow: UnitOfWork, beats: Iterable[Beat], when: float) -> list[Heartbeat]:
         now, here = await uow.now(), self._clock()

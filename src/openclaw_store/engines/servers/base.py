@@ -1,8 +1,8 @@
 """What database servers have in common: two pools on one address, the clock, and errors by their codes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -282,13 +282,14 @@ class ServerEngine(ABC):
         """Return what ``make`` makes of each row, a thousand at a time."""
         made: list[T] = []
         with self._translating():
-            async for rows in self.pages(connection, statement, parameters):
-                made += map(make, rows)
+            async with aclosing(self.pages(connection, statement, parameters)) as pages:  # also when ``make`` raises
+                async for rows in pages:
+                    made += map(make, rows)
         return made
 
     async def pages(
         self, connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any]
-    ) -> AsyncIterator[Sequence[Any]]:
+    ) -> AsyncGenerator[Sequence[Any], None]:
         """Yield a large result as it comes from the server, some rows at a time."""
         result = await connection.stream(statement, parameters, execution_options={"yield_per": ROWS})
         try:

@@ -3,8 +3,8 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
@@ -146,11 +146,12 @@ class PostgresqlEngine(ServerEngine):
 
     async def pages(
         self, connection: AsyncConnection, statement: Select[Any], parameters: Mapping[str, Any]
-    ) -> AsyncIterator[Sequence[Any]]:
+    ) -> AsyncGenerator[Sequence[Any], None]:
         """Yield a large result, some rows at a time. asyncpg reads it whole: its cursors fetch fifty rows each time."""
         if not self._is_asyncpg:
-            async for rows in super().pages(connection, statement, parameters):
-                yield rows
+            async with aclosing(super().pages(connection, statement, parameters)) as pages:
+                async for rows in pages:
+                    yield rows
             return
         for rows in (await connection.execute(statement, parameters)).partitions(ROWS):
             yield rows

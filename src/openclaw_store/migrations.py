@@ -24,6 +24,7 @@ from openclaw_store.domain.checks import shown
 from openclaw_store.engines.base import Engine
 from openclaw_store.errors import BackupError, ConfigurationError, SchemaVersionError
 from openclaw_store.models import VERSION_TABLE as VERSION_TABLE  # noqa: PLC0414  # the scripts look for it here
+from openclaw_store.models.base import unreadable
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
@@ -111,7 +112,7 @@ async def require_current(engine: Engine) -> None:
 
 def require_restorable(revisions: Sequence[str]) -> None:
     """Raise BackupError unless a backup that names these revisions can be brought to the one that is needed."""
-    found = ", ".join(revisions)
+    found = ", ".join(map(str, revisions))  # whatever a damaged backup names
     if not found or not _known(found):
         raise BackupError(
             f"its schema is of revision {shown(found) if found else 'none'}, which this version of the library does not"
@@ -206,8 +207,11 @@ def _run_scripts(connection: Connection, verb: _Verb, target: str) -> None:
 def _stored_revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
+    found = connection.scalars(select(_version.c.version_num).order_by(_version.c.version_num)).all()
+    if not all(isinstance(one, str) for one in found):  # SQLite keeps anything anywhere
+        raise unreadable()
     # Alembic would keep several rows for several heads. We never make any, so such a name is known to nobody.
-    return ", ".join(connection.scalars(select(_version.c.version_num).order_by(_version.c.version_num))) or None
+    return ", ".join(found) or None
 
 
 def _known(revision: str | None) -> bool:

@@ -6,7 +6,9 @@ store writes; then everything is done with it that can be done with a store.
 
 import asyncio
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from behaviour.test_tasks import node, task
 from faults.damage import overwrite
 from faults.support import chance, process, rounds
 from openclaw_store import BackupError, CorruptDatabaseError, Database, StateManager
+from openclaw_store.models import VERSION_TABLE
 
 TRIALS = rounds(20, 600)
 
@@ -87,6 +90,22 @@ async def test_a_schema_that_is_no_text_is_damage(tmp_path: Path) -> None:
     content = (tmp_path / "c.db").read_bytes()
     (tmp_path / "c.db").write_bytes(content.replace(b"CREATE TABLE", b"CREATE TAB\xc3E"))
     for name in ("initialize", "check", "vacuum", "upgrade", "current_revision"):
+        with pytest.raises(CorruptDatabaseError):
+            await getattr(Database(tmp_path / "c.db"), name)()
+    async with Database(tmp_path / "other.db") as other:
+        with pytest.raises(BackupError):
+            await other.restore(tmp_path / "c.db")
+        assert await other.check() == []
+
+
+@pytest.mark.parametrize("revision", [7, b"0001", 0.5])
+async def test_a_revision_that_is_no_text_is_damage(tmp_path: Path, revision: Any) -> None:
+    await make_sound(tmp_path / "c.db")
+    with closing(sqlite3.connect(tmp_path / "c.db")) as raw, raw:
+        raw.execute(f"DROP TABLE {VERSION_TABLE}")
+        raw.execute(f"CREATE TABLE {VERSION_TABLE} (version_num)")  # no type: it keeps what it is given
+        raw.execute(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (revision,))
+    for name in ("initialize", "upgrade", "current_revision"):
         with pytest.raises(CorruptDatabaseError):
             await getattr(Database(tmp_path / "c.db"), name)()
     async with Database(tmp_path / "other.db") as other:

@@ -11,7 +11,20 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar
 
 import structlog
-from sqlalchemy import URL, BigInteger, Integer, Update, bindparam, case, func, insert, literal, select, update
+from sqlalchemy import (
+    URL,
+    BigInteger,
+    Integer,
+    Update,
+    bindparam,
+    case,
+    func,
+    insert,
+    literal,
+    select,
+    type_coerce,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -31,6 +44,7 @@ from openclaw_store.errors import (
     ValidationError,
 )
 from openclaw_store.models import ClusterModel, table_of
+from openclaw_store.models.base import Kept, kept
 from openclaw_store.pace import Pace
 from openclaw_store.repositories import Leadership, Mirror, RequirementCatalogue, Scope
 from openclaw_store.repositories.guard import StoreSession
@@ -264,7 +278,7 @@ class Database:
         try:
             async with AsyncSession(self.engine.reader) as session:
                 await self.engine.begin(session)
-                return list(await session.scalars(select(_CLUSTERS.c.name).order_by(_CLUSTERS.c.cluster_id)))
+                return list(await session.scalars(select(kept(_CLUSTERS.c.name)).order_by(_CLUSTERS.c.cluster_id)))
         except SQLAlchemyError as error:
             raise self.engine.translate(error) from error
 
@@ -398,7 +412,8 @@ class Database:
             return 0
         try:
             async with self.engine.reader.connect() as connection:
-                return (await connection.scalar(select(func.max(_CLUSTERS.c.fence)))) or 0
+                highest = type_coerce(func.max(_CLUSTERS.c.fence), Kept(Integer(), optional=True))
+                return await connection.scalar(select(highest)) or 0
         except (SQLAlchemyError, StoreError, OSError):
             return 0  # a restore is what mends it
 
@@ -431,7 +446,7 @@ class Database:
     async def _find_cluster(self) -> int | None:
         async with AsyncSession(self.engine.reader) as session:
             await self.engine.begin(session)
-            statement = select(_CLUSTERS.c.cluster_id).where(_CLUSTERS.c.name == self.cluster)
+            statement = select(kept(_CLUSTERS.c.cluster_id)).where(_CLUSTERS.c.name == self.cluster)
             return (await session.execute(statement)).scalar_one_or_none()
 
 

@@ -211,7 +211,7 @@ def _stored_revision(connection: Connection) -> str | None:
     if not all(isinstance(one, str) for one in found):  # SQLite keeps anything anywhere
         raise unreadable()
     # Alembic would keep several rows for several heads. We never make any, so such a name is known to nobody.
-    return ", ".join(found) or None
+    return ", ".join(found) if found else None
 
 
 def _known(revision: str | None) -> bool:

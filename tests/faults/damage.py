@@ -7,13 +7,11 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Enum, String
-
-from openclaw_store.models import Base
-from openclaw_store.models.base import Json, Names
+from openclaw_store.models import VERSION_TABLE, Base
 
 _PAGE: Final = 4096
 _NUMBERS: Final = [0, 1, -1, 1 << 40, 1 << 62, -(1 << 63)]
+_OTHERS: Final = [0.5, -1e300, float("inf"), b"", b"\xff", b"pending", None]
 _TEXTS: Final = ["", "x", "\x00", "pending", "NaN", "{", "[1", '{"a":}', '"text"', "é" * 200, "x" * 100_000, "[" * 5000]
 
 
@@ -52,25 +50,31 @@ def spoil_log(path: Path, random_: random.Random) -> None:
 
 
 def turn_value(path: Path, random_: random.Random) -> None:
-    """Write a value of the right type, which the store would not have written, into a column of some rows or all."""
-    # Not where a status or a kind of change is read by SQLAlchemy's Enum: it fails with a LookupError of its own.
-    columns = [
-        column for table in Base.metadata.sorted_tables for column in table.columns if not isinstance(column.type, Enum)
-    ]
-    column = random_.choice(columns)
-    values = _TEXTS if isinstance(column.type, String | Names | Json) else _NUMBERS
+    """Write a value that the store would not have written into a column of some rows or all."""
+    columns = [(table.name, column.name) for table in Base.metadata.sorted_tables for column in table.columns]
+    table, column = random_.choice([*columns, (VERSION_TABLE, "version_num")])
+    values: list[Any] = random_.choice([_TEXTS, _NUMBERS, _OTHERS])
     # A key would be there twice, or nothing where something must be.
     with suppress(sqlite3.IntegrityError):
         where = random_.choice(["", "WHERE random() % 3 = 0"])
-        overwrite(path, column.table.name, column.name, random_.choice(values), where)
+        overwrite(path, table, column, random_.choice(values), where)
 
 
 def overwrite(path: Path, table: str, column: str, value: Any, where: str = "") -> None:
     """Write a value into a column behind the store's back, whatever the checks say."""
+    if value is None:
+        _allow_nothing(path)
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("PRAGMA ignore_check_constraints=ON")
         raw.execute("PRAGMA foreign_keys=OFF")
         raw.execute(f"UPDATE {table} SET {column} = ? {where}", (value,))
+
+
+def _allow_nothing(path: Path) -> None:
+    """Let every column hold nothing, as those do of a row that is another table's."""
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("PRAGMA writable_schema=ON")
+        raw.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE type = 'table'")
 
 
 WAYS: Final[list[Callable[[Path, random.Random], None]]] = [

@@ -51,14 +51,19 @@ def run_trials(sound: Path, folder: Path, seed: int) -> list[dict[str, Any]]:
 
 STRANGE = [
     *[("tasks", "status", value) for value in ("unheard of", 7)],
-    *[("tasks", "priority", value) for value in (99, "high")],
+    *[("tasks", "priority", value) for value in (99, "high", None)],
+    *[("tasks", column, value) for column in ("name", "version") for value in (b"x", None)],
+    *[("tasks", "timeout", value) for value in ("long", 1 << 62, float("inf"))],
+    *[("tasks", "queue_rank", value) for value in ("x", 0.5)],
     *[("tasks", "required_skills", value) for value in ("{", "[1]", 1.5, b"\xff")],
     *[("tasks", "parameters", value) for value in ("nonsense", "1 2", b"x")],
     *[("tasks", "submitted_at", value) for value in (1 << 62, "now", float("inf"))],
     *[("requirements", "skills", value) for value in ("{", 0.5)],
-    *[("nodes", "status", value) for value in ("unheard of", 7)],
+    *[("nodes", "status", value) for value in ("unheard of", 7, None)],
+    *[("nodes", column, value) for column in ("hostname", "version", "registered_at") for value in (b"x", None)],
     *[("nodes", "tags", value) for value in ("{", 7)],
     *[("heartbeats", "successful_tasks", value) for value in ("many", b"x")],
+    *[("clusters", column, value) for column in ("revision", "fence", "running_tasks") for value in ("x", 0.5, None)],
     *[("changes", column, value) for column in ("kind", "op") for value in ("unheard of", 7)],
 ]
 
@@ -73,6 +78,7 @@ async def test_a_value_that_no_store_writes_is_damage(tmp_path: Path, table: str
             await uow.tasks.claim("n1")
             await uow.nodes.get_all_nodes()
             await uow.changes.since(0)
+            await uow.tasks.statistics()
 
 
 @pytest.mark.parametrize("payload", ['{"weight":', "[" * 5000])

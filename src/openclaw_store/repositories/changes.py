@@ -16,6 +16,7 @@ from openclaw_store.domain.task import TaskStatus
 from openclaw_store.engines.bulk import Bulk
 from openclaw_store.errors import ResyncRequiredError
 from openclaw_store.models import ChangeModel, ClusterModel, HeartbeatModel, table_of
+from openclaw_store.models.base import kept
 from openclaw_store.repositories.audit import Audit
 from openclaw_store.repositories.scope import TOKEN, Scope
 
@@ -51,11 +52,11 @@ _TALLIES: Final = Bulk(
     keys=("cluster_id", "node_id"),
     adding=True,
 )
-_HEAD: Final = select(_CLUSTERS).where(_CLUSTERS.c.cluster_id == bindparam("cluster"))
+_HEAD: Final = select(*map(kept, _CLUSTERS.columns)).where(_CLUSTERS.c.cluster_id == bindparam("cluster"))
 _CHANGE_FIELDS: Final = tuple(field.name for field in msgspec.structs.fields(Change))
 _NEW_CHANGES: Final = Bulk(_CHANGES, (*_CHANGE_FIELDS, "cluster_id", "token"))
 _SELECT: Final = (
-    select(*(_CHANGES.c[name] for name in _CHANGE_FIELDS), _CHANGES.c.token)
+    select(*(kept(_CHANGES.c[name]) for name in (*_CHANGE_FIELDS, "token")))
     .where(_CHANGES.c.cluster_id == bindparam("cluster"), _CHANGES.c.revision >= bindparam("first"))
     .order_by(_CHANGES.c.revision, _CHANGES.c.seq)
 )
@@ -227,7 +228,7 @@ class ChangeRepository:
         before = await self._scope.now() - timedelta(seconds=keep_seconds)
         # In key order the scan ends at the first young row: it passes over what is about to be deleted, once.
         young = (
-            select(_CHANGES.c.revision)
+            select(kept(_CHANGES.c.revision))
             .where(_CHANGES.c.cluster_id == bindparam("cluster"), _CHANGES.c.revision > bindparam("floor"))
             .where(_CHANGES.c.at >= bindparam("before"))
             .order_by(_CHANGES.c.revision)
@@ -248,7 +249,7 @@ class ChangeRepository:
         head = await self.head()
         mine = _CHANGES.c.cluster_id == self._scope.cluster_id
         below = _CHANGES.c.revision < head.compact_revision
-        border = select(_CHANGES.c.revision).where(mine, below).order_by(_CHANGES.c.revision, _CHANGES.c.seq)
+        border = select(kept(_CHANGES.c.revision)).where(mine, below).order_by(_CHANGES.c.revision, _CHANGES.c.seq)
         last = (await self._scope.execute(border.offset(limit - 1).limit(1))).scalar_one_or_none()
         until = below if last is None else (_CHANGES.c.revision <= last)
         return (await self._scope.execute(delete(_CHANGES).where(mine, until))).rowcount

@@ -14,6 +14,7 @@ from openclaw_store.domain import checks
 from openclaw_store.domain.trusted import altered, filled
 from openclaw_store.engines import Engine
 from openclaw_store.engines.bulk import Bulk
+from openclaw_store.models.base import Kept, kept
 from openclaw_store.repositories.rows import HEARTBEATS, NODES
 from openclaw_store.repositories.scope import Scope
 
@@ -27,16 +28,15 @@ _LAG: Final = timedelta(minutes=1)
 _FIELDS: Final = ("node_id", "seen_at", *LOADS)
 _MINE: Final = HEARTBEATS.c.cluster_id == bindparam("cluster")
 _PAGE: Final = (
-    select(*(HEARTBEATS.c[name] for name in _FIELDS))
+    select(*(kept(HEARTBEATS.c[name]) for name in _FIELDS))
     .where(_MINE, HEARTBEATS.c.node_id > bindparam("after"))
     .order_by(HEARTBEATS.c.node_id)
     .limit(bindparam("most"))
 )
-_SEEN_US: Final = type_coerce(
-    HEARTBEATS.c.seen_at, BigInteger()
-)  # compared, ten thousand at a time: not worth a datetime
-_SEEN: Final = select(HEARTBEATS.c.node_id, _SEEN_US).where(_MINE).order_by(HEARTBEATS.c.node_id)
-_BORN_SINCE: Final = select(NODES.c.node_id, NODES.c.incarnation).where(
+_SEEN_US: Final = type_coerce(HEARTBEATS.c.seen_at, Kept(BigInteger()))
+"""Compared, ten thousand at a time: not worth a datetime."""
+_SEEN: Final = select(kept(HEARTBEATS.c.node_id), _SEEN_US).where(_MINE).order_by(HEARTBEATS.c.node_id)
+_BORN_SINCE: Final = select(kept(NODES.c.node_id), kept(NODES.c.incarnation)).where(
     NODES.c.cluster_id == bindparam("cluster"), NODES.c.registered_at >= bindparam("since")
 )
 

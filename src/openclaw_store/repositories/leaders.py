@@ -9,11 +9,12 @@ from sqlalchemy import bindparam, select, update
 from openclaw_store.domain import checks
 from openclaw_store.errors import StaleTermError
 from openclaw_store.models import LeaderModel, table_of
+from openclaw_store.models.base import kept
 from openclaw_store.repositories.scope import Scope
 
 _LEADERS: Final = table_of(LeaderModel)
 _THIS: Final = (_LEADERS.c.cluster_id == bindparam("cluster"), _LEADERS.c.role == bindparam("of_role"))
-_GET: Final = select(_LEADERS.c.holder, _LEADERS.c.term, _LEADERS.c.expires_at).where(*_THIS)
+_GET: Final = select(*map(kept, (_LEADERS.c.holder, _LEADERS.c.term, _LEADERS.c.expires_at))).where(*_THIS)
 _TAKE: Final = (
     update(_LEADERS)
     .where(*_THIS)

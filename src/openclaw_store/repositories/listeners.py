@@ -7,6 +7,7 @@ from sqlalchemy import bindparam, delete, select, update
 
 from openclaw_store.domain import checks
 from openclaw_store.models import ListenerModel, table_of
+from openclaw_store.models.base import kept
 from openclaw_store.repositories.scope import Scope
 
 _LISTENERS: Final = table_of(ListenerModel)
@@ -16,7 +17,7 @@ _HEARD: Final = update(_LISTENERS).where(*_THIS).values(stored_until=bindparam("
 _FORGET: Final = delete(_LISTENERS).where(*_THIS)
 _BETWEEN: Final = (_LISTENERS.c.stored_until > bindparam("first"), _LISTENERS.c.stored_until < bindparam("last"))
 _LATE: Final = (
-    select(_LISTENERS.c.listener_id)
+    select(kept(_LISTENERS.c.listener_id))
     .where(_MINE, *_BETWEEN, _LISTENERS.c.listener_id != bindparam("listener"))
     .order_by(_LISTENERS.c.listener_id)
 )

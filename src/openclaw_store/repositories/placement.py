@@ -29,6 +29,7 @@ from openclaw_store.errors import (
     ValidationError,
 )
 from openclaw_store.models import RequirementModel, table_of
+from openclaw_store.models.base import kept
 from openclaw_store.repositories.rows import HEARTBEATS, NODES, SELECT_NODES, TASKS, node_of, unindexed
 from openclaw_store.repositories.scope import TASKS_DUE, Scope
 from openclaw_store.repositories.task_reading import SELECT_TASKS, task_of
@@ -41,7 +42,7 @@ _WAKE_LIMIT: Final = 1000  # delayed tasks that become ready at one moment join 
 _REQUIREMENTS: Final = table_of(RequirementModel)
 _MINE: Final = TASKS.c.cluster_id == bindparam("cluster")
 _DUE_TASKS: Final = SELECT_TASKS.where(*TASKS_DUE).order_by(TASKS.c.due_at).limit(bindparam("rows"))
-_DUE_IDS: Final = select(TASKS.c.task_id).where(*TASKS_DUE).order_by(TASKS.c.due_at).limit(_WAKE_LIMIT)
+_DUE_IDS: Final = select(kept(TASKS.c.task_id)).where(*TASKS_DUE).order_by(TASKS.c.due_at).limit(_WAKE_LIMIT)
 _WAKE: Final = (
     update(TASKS)
     .where(_MINE, unindexed(TASKS.c.status) == TaskStatus.PENDING)
@@ -51,7 +52,7 @@ _WAKE: Final = (
         due_at=None,
     )
 )
-_ALL_REQUIREMENTS: Final = select(_REQUIREMENTS.c.requirement_id, _REQUIREMENTS.c.skills).where(
+_ALL_REQUIREMENTS: Final = select(kept(_REQUIREMENTS.c.requirement_id), kept(_REQUIREMENTS.c.skills)).where(
     _REQUIREMENTS.c.cluster_id == bindparam("cluster")
 )
 _EXPIRED: Final = (
@@ -338,7 +339,7 @@ def _expired(engine: Engine) -> Select[Any]:
 
 
 def _last_seen(engine: Engine) -> Select[Any]:
-    return select(HEARTBEATS.c.node_id, HEARTBEATS.c.seen_at).where(
+    return select(kept(HEARTBEATS.c.node_id), kept(HEARTBEATS.c.seen_at)).where(
         HEARTBEATS.c.cluster_id == bindparam("cluster"), engine.any_of(HEARTBEATS.c.node_id, "wanted")
     )
 

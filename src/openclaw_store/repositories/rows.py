@@ -12,7 +12,7 @@ from openclaw_store.domain.task import HELD, Task, TaskStatus, rank_of
 from openclaw_store.domain.trusted import filled
 from openclaw_store.engines.bulk import Bulk
 from openclaw_store.models import HeartbeatModel, NodeModel, TaskModel, table_of
-from openclaw_store.models.base import UNREADABLE, unreadable
+from openclaw_store.models.base import UNREADABLE, kept, unreadable
 
 TASKS: Final = table_of(TaskModel)
 NODES: Final = table_of(NodeModel)
@@ -103,9 +103,9 @@ _RUNNING: Final = found_by_node(
     )
 ).scalar_subquery()
 NODE_COLUMNS: Final = (
-    *(NODES.c[name] for name in _NODE_FIELDS),
-    *(HEARTBEATS.c[name] for name in _LOAD_FIELDS),
-    HEARTBEATS.c.seen_at.label("last_heartbeat"),
+    *(kept(NODES.c[name]) for name in _NODE_FIELDS),
+    *(kept(HEARTBEATS.c[name]) for name in _LOAD_FIELDS),
+    kept(HEARTBEATS.c.seen_at, "last_heartbeat"),
     _RUNNING.label("running_tasks"),
 )
 _NODE_NAMES: Final = (*_NODE_FIELDS, *_LOAD_FIELDS, "last_heartbeat", "running_tasks")

@@ -17,6 +17,7 @@ from openclaw_store.engines import Engine
 from openclaw_store.engines.bulk import Bulk
 from openclaw_store.errors import HistoryRewoundError, StoreError, ValidationError
 from openclaw_store.models import ChangeModel, ClusterModel, TaskModel, table_of
+from openclaw_store.models.base import kept
 from openclaw_store.repositories.journal import Journal
 from openclaw_store.repositories.requirements import RequirementCatalogue
 
@@ -35,15 +36,15 @@ _FIRST_DUE: Final = select(_TASKS.c.due_at).where(*TASKS_DUE).order_by(_TASKS.c.
 """Read in the order of its index. PostgreSQL answers EXISTS by reading the whole table, because most times of finished
 tasks have come, and it expects the same of those that wait."""
 _SITUATION: Final = select(
-    CLUSTERS.c.epoch,
-    CLUSTERS.c.revision,
-    CLUSTERS.c.token,
-    CLUSTERS.c.compact_revision,
-    CLUSTERS.c.fence,
-    CLUSTERS.c.requirement_count,
+    kept(CLUSTERS.c.epoch),
+    kept(CLUSTERS.c.revision),
+    kept(CLUSTERS.c.token),
+    kept(CLUSTERS.c.compact_revision),
+    kept(CLUSTERS.c.fence),
+    kept(CLUSTERS.c.requirement_count),
     _FIRST_DUE.is_not(None).label("some_are_due"),
 ).where(CLUSTERS.c.cluster_id == bindparam("cluster"))
-TOKEN: Final = select(_CHANGES.c.token).where(
+TOKEN: Final = select(kept(_CHANGES.c.token)).where(
     _CHANGES.c.cluster_id == bindparam("cluster"),
     _CHANGES.c.revision == bindparam("revision"),
     _CHANGES.c.seq == 0,

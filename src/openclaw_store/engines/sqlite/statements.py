@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import Insert, insert
 
 from openclaw_store.models import TaskModel
+from openclaw_store.models.base import Kept
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -68,8 +69,8 @@ def _queue_heads() -> Select[Any]:
     heads = func.json_each(as_json.scalar_subquery()).table_valued("value", name="heads")
     return select(
         wanted.c.value.label("requirement_id"),
-        func.json_extract(heads.c.value, "$[0]", type_=BigInteger).label("queue_rank"),
-        func.json_extract(heads.c.value, "$[1]", type_=String).label("task_id"),
+        func.json_extract(heads.c.value, "$[0]", type_=Kept(BigInteger())).label("queue_rank"),
+        func.json_extract(heads.c.value, "$[1]", type_=Kept(String())).label("task_id"),
     ).select_from(wanted.join(heads, true()))
 
 

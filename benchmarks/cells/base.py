@@ -47,10 +47,15 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         """Open the contestant, and close it afterwards. Whoever it is, the garbage collector is told of what stays."""
         contestant = self.contestant_at(0 if self.is_fresh else 1)
         await contestant.open()
-        gc.collect()
-        gc.freeze()
+        settle_garbage()
         yield contestant
         await contestant.close()
+
+
+def settle_garbage() -> None:
+    """Tell the garbage collector that what is there stays, as docs/performance.md advises."""
+    gc.collect()
+    gc.freeze()
 
 
 class Figure(msgspec.Struct, frozen=True):

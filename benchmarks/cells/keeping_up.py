@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from benchmarks.cells.base import Figure, Setting
+from benchmarks.cells.base import Figure, Setting, settle_garbage
 from benchmarks.contestants.library import Library, task_of
 from benchmarks.jobs import batches, job
 from benchmarks.meter import Meter
@@ -27,6 +27,7 @@ _SETTLED: Final = 1.0
 async def restart(setting: Setting) -> Figure:
     """Open a store; seconds until the state is there."""
     manager = StateManager(Database(setting.address))
+    settle_garbage()
     with Probe() as probe:
         began = time.perf_counter()
         await manager.initialize()
@@ -38,6 +39,7 @@ async def restart(setting: Setting) -> Figure:
 async def catch_up(setting: Setting) -> Figure:
     """Follow what another program has committed meanwhile; seconds until the state is the newest."""
     async with StateManager(Database(setting.address, auto_upgrade=True)) as manager:
+        settle_garbage()
         command = [sys.executable, "-m", "benchmarks.child", "change", setting.address]
         # Blocks the event loop on purpose: it must not follow while the other one writes.
         subprocess.run(command, check=True)  # noqa: ASYNC221, S603 - ourselves

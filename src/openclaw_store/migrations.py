@@ -70,6 +70,11 @@ def expected_revision() -> str:
     return head
 
 
+async def _expected() -> str:
+    """Return ``expected_revision()``; Alembic is loaded in a thread, since that takes 70 ms."""
+    return await asyncio.to_thread(expected_revision)
+
+
 def require_known(revision: str) -> None:
     """Raise ConfigurationError unless there is such a revision; asks no database."""
     if revision not in _HEADS and not revision.startswith(("+", "-")) and not _known(revision):
@@ -105,8 +110,9 @@ async def require_current(engine: Engine) -> None:
         SchemaVersionError: the schema is older, newer or missing; the message names both revisions and what to do.
         DatabaseError: the database cannot be read; the subclass says why.
     """
+    expected = await _expected()
     current = await current_revision(engine)
-    if current != expected_revision():
+    if current != expected:
         raise _mismatch(current)
 
 
@@ -138,7 +144,7 @@ async def upgrade(engine: Engine, revision: str = "head") -> None:
         BusyError: others went on using the tables, or changing the schema, for ``lock_timeout`` seconds.
         DatabaseError: the database refused or failed; the subclass says why.
     """
-    head = expected_revision()
+    head = await _expected()
     target = head if revision in _HEADS else revision
     if target == head and await current_revision(engine) == head:
         return

@@ -86,7 +86,7 @@ def test_sqlite_alone_is_quicker_at_the_same_statements() -> None:
     rows = [line.split("|")[2:4] for line in told.stdout.splitlines()[2:]]
     assert len(rows) == 5
     for library, alone in rows:
-        assert 0 < int(library.replace(",", "")) < int(alone.replace(",", ""))
+        assert 0 < int(library.replace(",", "")) < int(alone.replace(",", "")), told.stdout
 
 
 async def test_what_was_multiplied_is_what_the_library_would_have_stored(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""A coordinator whose clock jumps, or runs ten times too fast: no node is lost by it, and no task is taken away.
+"""A clock that jumps, or runs ten times too fast: no node is lost by it, and no task is taken away.
 
-The attack: 90 days forward, an hour back, ten times the speed, by libfaketime in the coordinator's process; its
-monotonic clock goes on as it should. On SQLite that is the clock by which everything is decided; on servers theirs is.
+The attack: 90 days forward, an hour back, ten times the speed, by libfaketime in the coordinator's process, or in that
+of a database server of the tests' own; monotonic clocks go on as they should. On SQLite the coordinator's is the clock
+by which everything is decided; on servers theirs is.
 """
 
 import asyncio
@@ -9,17 +10,22 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
+from clusters import mariadb, postgres
+from clusters.asking import ask
+from clusters.programs import folder
 from conftest import scratch_database
 from faults.support import FULL, chance, process, rounds
 from faults.timely import NODES
-from servers import lacking
+from openclaw_store import Database
+from servers import lacking, run_apart
 
 HINT: Final = "clocks that jump: install Debian's faketime"
 ENGINES: Final = ("sqlite", "postgresql", "mysql")
+SERVERS: Final = {"postgresql+psycopg": postgres, "postgresql+asyncpg": postgres, "mysql+asyncmy": mariadb}
 CLOCKS: Final = {"90 days forward": "+90d", "an hour back": "-1h", "ten times too fast": "+0 x10"}
 TRUE: Final = "+0"
 
@@ -31,15 +37,18 @@ def library() -> Path | None:
 
 @pytest.fixture
 def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that says what time processes think it is."""
+    """The file that says what time programs think it is that are started from now on."""
+    return fake(tmp_path / "clock", monkeypatch)
+
+
+def fake(file: Path, patch: pytest.MonkeyPatch) -> Path:
     found = library()
     if found is None:
         lacking(HINT)
-    file = tmp_path / "clock"
     set_clock(file, TRUE)
     environment = {"FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     for name, value in {**environment, "LD_PRELOAD": str(found)}.items():
-        monkeypatch.setenv(name, value)
+        patch.setenv(name, value)
     return file
 
 
@@ -53,6 +62,12 @@ def set_clock(file: Path, time: str) -> None:
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     with scratch_database(request.param, tmp_path) as made:
         yield made
+
+
+async def make(address: str) -> None:
+    """Give a database the schema."""
+    async with Database(address, auto_upgrade=True):
+        pass
 
 
 async def line_of(it: "subprocess.Popen[str]") -> str:
@@ -70,11 +85,34 @@ async def look(it: "subprocess.Popen[str]") -> dict[str, int]:
     return seen
 
 
-@pytest.mark.timeout(120 + 20 * rounds(1, 30))
-async def test_a_clock_that_is_wrong_costs_no_node_and_no_task(place: str, clock: Path) -> None:
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
+    """The address of an empty database on a server of our own, and the file that says what time that thinks it is."""
+    module: Any = SERVERS[request.param]
+    if not module.programs():
+        lacking(module.HINT)
+    with folder() as place:
+        made = module.Server(place / "data")
+        made.create()
+        with pytest.MonkeyPatch.context() as patch:
+            file = fake(place / "clock", patch)
+            made.start()
+        try:
+            run_apart(ask(made.url, "CREATE DATABASE store"))
+            user = "root" if module is mariadb else "postgres"
+            address = f"{request.param}://{user}@127.0.0.1:{made.port}/store"
+            run_apart(make(address))
+            yield address, file
+        finally:
+            made.stop()
+
+
+async def jump_about(address: str, clock: Path) -> str:
+    """Let a clock be wrong in several ways, and right in between; return what the coordinator wrote to its log."""
     jumps = list(CLOCKS.values()) * 10 if FULL else [chance().choice(list(CLOCKS.values()))]
-    with process("timely", place) as it:
-        assert await line_of(it) == "ready"
+    with process("timely", address) as it:
+        ready = await line_of(it)
+        assert ready == "ready", await asyncio.to_thread(it.communicate)
         for jump in jumps:
             set_clock(clock, jump)
             assert await look(it) == {"online": NODES, "running": NODES}
@@ -82,5 +120,16 @@ async def test_a_clock_that_is_wrong_costs_no_node_and_no_task(place: str, clock
             assert await look(it) == {"online": NODES, "running": NODES}
         out, errors = await asyncio.to_thread(it.communicate)
         assert out.strip() == str(NODES), errors
-        is_on_server = "://" in place  # which has a clock of its own
-        assert ("clock_jumped" in errors) == (not is_on_server)
+        return str(errors)
+
+
+@pytest.mark.timeout(120 + 20 * rounds(1, 30))
+async def test_a_clock_that_is_wrong_costs_no_node_and_no_task(place: str, clock: Path) -> None:
+    complaints = await jump_about(place, clock)
+    is_on_server = "://" in place  # which has a clock of its own
+    assert ("clock_jumped" in complaints) == (not is_on_server)
+
+
+@pytest.mark.timeout(120 + 20 * rounds(1, 30))
+async def test_a_servers_clock_that_is_wrong_costs_no_node_and_no_task(server: tuple[str, Path]) -> None:
+    assert "clock_jumped" in await jump_about(*server)

@@ -339,6 +339,8 @@ async def test_a_heartbeat_that_arrives_before_the_decision_wins(coordinator: Co
     await coordinator.manager.sync_to_database()
     await coordinator.hear(["n0"])  # is not stored yet
     assert await coordinator.manager.check_stale_nodes() == []
+    async with coordinator.store.database.unit_of_work(read_only=True) as uow:
+        assert await uow.nodes.find_stale_nodes(120) == []  # now it is, so others do not decide otherwise
 
 
 async def test_nobody_is_lost_who_was_heard_while_older_heartbeats_were_being_stored(

@@ -1,6 +1,7 @@
 """The StateManager: memory that equals the database, and group commit."""
 
 import asyncio
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -184,6 +185,32 @@ async def test_a_commit_that_is_handed_over_during_a_poll_is_applied_once(
             patch.setattr(News, "read", read_and_be_handed_over)
             await manager.refresh_from_database()
         assert await manager.get_task_stats() | {"pending": 1} == await manager.get_task_stats()
+        await manager.verify()
+
+
+async def test_the_loop_goes_on_while_much_of_another_process_is_taken_in(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with StateManager(Database(address)) as manager, Database(address) as other:
+        put_to_sleep(manager)
+        await other.run(lambda uow: uow.nodes.register(node()))
+        for first in range(0, 2500, 500):
+            tasks = [task(f"t{number}") for number in range(first, first + 500)]
+            await other.run(lambda uow, tasks=tasks: uow.tasks.create_many(tasks))  # type: ignore[misc]
+        claimed = await other.run(lambda uow: uow.tasks.claim("n1", 5))
+        apply, threads = ClusterState.apply, []
+
+        def watched(start: ClusterState, commit: Commit) -> ClusterState:
+            threads.append(threading.current_thread() is threading.main_thread())
+            return apply(start, commit)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ClusterState, "apply", watched)
+            await manager.refresh_from_database()
+        assert threads == [False]
+        state = await manager.get_state()
+        assert len(state.tasks) == 2500
+        assert [one.task_id for one in state.tasks_on("n1")] == sorted(one.task_id for one in claimed)
         await manager.verify()
 
 

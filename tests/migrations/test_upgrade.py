@@ -41,6 +41,24 @@ async def main():
 asyncio.run(main())
 """
 
+OPENER = """
+import asyncio, sys, threading
+from openclaw_store import Database
+
+loading = set()
+
+def note(event, arguments):
+    if event == "import" and arguments[0].split(".")[0] in ("alembic", "mako"):
+        loading.add(threading.current_thread() is threading.main_thread())
+
+async def main():
+    sys.addaudithook(note)
+    async with Database(sys.argv[1]):
+        print(loading)
+
+asyncio.run(main())
+"""
+
 
 async def upgrade_file(path: Path) -> str | None:
     engine = make_engine(path)
@@ -71,6 +89,13 @@ async def test_upgrade_works_inside_a_running_loop_and_lets_it_turn(engine: Engi
     assert turns > 10
     assert await migrations.current_revision(engine) == migrations.expected_revision()
     await migrations.require_current(engine)
+
+
+def test_the_loop_goes_on_while_a_new_process_loads_alembic(path: Path) -> None:
+    asyncio.run(upgrade_file(path))
+    command = [sys.executable, "-W", "error", "-c", OPENER, str(path)]
+    child = subprocess.run(command, check=False, capture_output=True, text=True, timeout=SECONDS)
+    assert child.stdout.splitlines()[-1] == "{False}", child.stderr
 
 
 async def test_upgrading_again_takes_no_lock(engine: Engine, path: Path) -> None:

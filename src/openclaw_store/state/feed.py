@@ -203,7 +203,8 @@ class Feed:
                     except ResyncRequiredError as error:
                         return [str(error)]
                     if news is not None:
-                        followed, stored = news.applied_to(start), await read_state(uow, head, start.quantum_us)
+                        followed = await news.applied_to(start)
+                        stored = await read_state(uow, head, start.quantum_us)
                         # Both are immutable: another thread may compare them while the event loop goes on.
                         return await asyncio.to_thread(list, followed.differences(stored)) + await uow.changes.audit()
             await self.poll()
@@ -253,11 +254,12 @@ class Feed:
         if news is None:
             await self._reload(uow, head)
             return
+        after = await news.applied_to(start)
         if self.state is not start:
             # Commits of this process were handed over meanwhile, or heartbeats taken in.
             self._behind = self.state.version < head.revision
             return
-        self._state = news.applied_to(start)
+        self._state = after
         self._recent.append(news.commit.changes)
         self._wake()
 

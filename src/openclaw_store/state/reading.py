@@ -1,9 +1,9 @@
 """How a snapshot is read: whole from the tables, or what followed from the history."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import msgspec
 
@@ -16,6 +16,8 @@ from openclaw_store.repositories.changes import entities
 from openclaw_store.unit_of_work import UnitOfWork
 
 _LEAST: Final = 10_000  # changes that are followed one by one in any case
+_PAGE: Final = 1000  # tasks, nodes or changes that are made, or taken in, without giving the event loop to others
+T = TypeVar("T")
 
 
 async def read_state(uow: UnitOfWork, head: ClusterHead, quantum_us: int) -> ClusterState:
@@ -60,8 +62,9 @@ class News(msgspec.Struct, frozen=True):
                 return None
         require_dense(changes, start.version, head.revision)
         task_ids, node_ids = entities(changes, Kind.TASK), entities(changes, Kind.NODE)
-        tasks = await uow.tasks.get_many(task_ids)
-        nodes = await uow.nodes.get_many(one.node_id for one in changes if one.node_id is not None)
+        tasks = await _paged(uow.tasks.get_many, task_ids)
+        taking_part = dict.fromkeys(one.node_id for one in changes if one.node_id is not None)
+        nodes = await _paged(uow.nodes.get_many, list(taking_part))
         commit = Commit(
             revision=head.revision,
             token=head.token,
@@ -73,9 +76,21 @@ class News(msgspec.Struct, frozen=True):
         )
         return cls(commit, nodes)
 
-    def applied_to(self, start: ClusterState) -> ClusterState:
-        """Return the snapshot after all of it."""
+    async def applied_to(self, start: ClusterState) -> ClusterState:
+        """Return the snapshot after all of it. The event loop goes on where it is much: 10,000 changes take 30 ms."""
+        if len(self.commit.changes) > _PAGE:
+            return await asyncio.to_thread(self._applied_to, start)
+        return self._applied_to(start)
+
+    def _applied_to(self, start: ClusterState) -> ClusterState:
         return start.apply(self.commit).with_nodes(self.nodes)
+
+
+async def _paged(read: Callable[[Sequence[str]], Awaitable[dict[str, T]]], ids: Sequence[str]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    for first in range(0, len(ids), _PAGE):
+        found |= await read(ids[first : first + _PAGE])
+    return found
 
 
 def require_dense(changes: Sequence[Change], after: int, until: int) -> None:

@@ -39,6 +39,18 @@ def test_a_frozen_map_grows_its_shards() -> None:
     assert frozen == {key: key for key in range(5000)}
 
 
+def test_a_batch_copies_little_of_a_large_frozen_map() -> None:
+    before: FrozenMap[int, int] = FrozenMap({key: key for key in range(200_000)})
+    after = before.changed(dict.fromkeys(range(0, 64_000, 1000)))
+    known = {id(block) for block in before._blocks} | {id(shard) for shard in before._shards()}
+    blocks = [block for block in after._blocks if id(block) not in known]
+    shards = [shard for block in blocks for shard in block if id(shard) not in known]
+    assert len(after) == 200_000 - 64
+    assert 0 < len(shards) <= 64
+    copied = len(after._blocks) + sum(map(len, blocks)) + sum(map(len, shards))
+    assert copied < 64 * 100
+
+
 @given(st.lists(st.tuples(st.sets(RANKED), st.sets(RANKED)), max_size=6))
 def test_a_sorted_run_follows_a_sorted_set(batches: list[tuple[set[tuple[int, str]], set[tuple[int, str]]]]) -> None:
     plain: set[tuple[int, str]] = set()

@@ -1,34 +1,38 @@
 """An immutable mapping that is cheap to change by the batch.
 
-The items lie in a power of two of small dictionaries, chosen by hash. A batch of changes copies the dictionaries that
-it touches, each once, and the list of them: the cost follows the batch, not the size. Plain dictionaries beat the
-tree-shaped maps from PyPI on reads (two look-ups) and need no dependency; see ``docs/`` on performance.
+The items lie in small dictionaries, chosen by hash, and these in blocks. A batch of changes copies the dictionaries and
+the blocks that it touches, each once, and the list of blocks: the cost follows the batch, not the size. With one list
+of all dictionaries, each batch took 2 ms beside a million items, and a tenth of all steps' time. Plain dictionaries
+beat the tree-shaped maps from PyPI on reads (three look-ups) and need no dependency; see ``docs/`` on performance.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Final, Generic, TypeVar, overload
+from typing import Final, Generic, TypeAlias, TypeVar, overload
 
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D")
 
 _SHARD_ITEMS: Final = 16  # and four times as many at most: copying 64 of them takes half a microsecond
+_BITS: Final = 5  # of a hash: they choose the dictionary in a block, those above them the block
+_LOW: Final = (1 << _BITS) - 1
+
+_Block: TypeAlias = list[dict[K, V]]
 
 
 class FrozenMap(Mapping[K, V], Generic[K, V]):
     """An immutable mapping; ``changed()`` gives the next one. Iteration is in no particular order."""
 
-    __slots__ = ("_count", "_mask", "_shards")
+    __slots__ = ("_blocks", "_count", "_mask")
 
     def __init__(self, items: Mapping[K, V] | Iterable[tuple[K, V]] = ()) -> None:
         content = items if isinstance(items, Mapping) else dict(items)
-        self._count = len(content)
-        self._mask = _shards_for(self._count) - 1
-        self._shards: list[dict[K, V]] = _spread(content.items(), self._mask)
+        self._spread(content.items(), len(content))
 
     def __getitem__(self, key: K) -> V:
-        return self._shards[hash(key) & self._mask][key]
+        place = hash(key) & self._mask
+        return self._blocks[place >> _BITS][place & _LOW][key]
 
     @overload
     def get(self, key: K, /) -> V | None: ...
@@ -36,18 +40,20 @@ class FrozenMap(Mapping[K, V], Generic[K, V]):
     def get(self, key: K, default: V | D, /) -> V | D: ...
     def get(self, key: K, default: V | D | None = None, /) -> V | D | None:
         """Return the value of ``key``, or ``default``."""
-        return self._shards[hash(key) & self._mask].get(key, default)
+        place = hash(key) & self._mask
+        return self._blocks[place >> _BITS][place & _LOW].get(key, default)
 
     def many(self, keys: Iterable[K]) -> list[V]:
         """Return the values of ``keys``, in their order, in less than half of the time that a loop takes."""
-        shards, mask = self._shards, self._mask
-        return [shards[hash(key) & mask][key] for key in keys]
+        blocks, mask = self._blocks, self._mask
+        return [blocks[(place := hash(key) & mask) >> _BITS][place & _LOW][key] for key in keys]
 
     def __contains__(self, key: object) -> bool:
-        return key in self._shards[hash(key) & self._mask]
+        place = hash(key) & self._mask
+        return key in self._blocks[place >> _BITS][place & _LOW]
 
     def __iter__(self) -> Iterator[K]:
-        return chain.from_iterable(self._shards)
+        return chain.from_iterable(self._shards())
 
     def __len__(self) -> int:
         return self._count
@@ -64,35 +70,40 @@ class FrozenMap(Mapping[K, V], Generic[K, V]):
         """Return the map with each key of ``updates`` set, or removed where the value is None."""
         if not updates:
             return self
-        after = object.__new__(FrozenMap)
-        shards = self._shards.copy()
-        fresh: set[int] = set()
+        after: FrozenMap[K, V] = object.__new__(FrozenMap)
+        mask, blocks = self._mask, self._blocks.copy()
+        fresh: dict[int, dict[int, dict[K, V]]] = {}
         count = self._count
         for key, value in updates.items():
-            place = hash(key) & self._mask
-            if place not in fresh:
-                fresh.add(place)
-                shards[place] = shards[place].copy()
-            shard = shards[place]
+            place = hash(key) & mask
+            outer, inner = place >> _BITS, place & _LOW
+            if outer not in fresh:
+                fresh[outer] = {}
+                blocks[outer] = blocks[outer].copy()
+            own = fresh[outer]
+            if inner not in own:
+                own[inner] = blocks[outer][inner] = blocks[outer][inner].copy()
+            shard = own[inner]
             before = len(shard)
             if value is None:
                 shard.pop(key, None)
             else:
                 shard[key] = value
             count += len(shard) - before
-        after._count, after._mask, after._shards = count, self._mask, shards
-        if count > 4 * _SHARD_ITEMS * len(shards):
-            after._mask = _shards_for(count) - 1
-            after._shards = _spread(chain.from_iterable(shard.items() for shard in shards), after._mask)
+        after._count, after._mask, after._blocks = count, mask, blocks
+        if count > 4 * _SHARD_ITEMS * len(blocks) << _BITS:
+            after._spread(after.items(), count)
         return after
 
+    def _shards(self) -> Iterable[dict[K, V]]:
+        return chain.from_iterable(self._blocks)
 
-def _shards_for(count: int) -> int:
-    return 1 << max(0, (count // _SHARD_ITEMS).bit_length())
-
-
-def _spread(items: Iterable[tuple[K, V]], mask: int) -> list[dict[K, V]]:
-    shards: list[dict[K, V]] = [{} for _ in range(mask + 1)]
-    for key, value in items:
-        shards[hash(key) & mask][key] = value
-    return shards
+    def _spread(self, items: Iterable[tuple[K, V]], count: int) -> None:
+        """Fill the map, which is still nobody else's, with ``count`` items."""
+        count_of_blocks = 1 << (count // _SHARD_ITEMS >> _BITS).bit_length()
+        mask = (count_of_blocks << _BITS) - 1
+        blocks: list[_Block[K, V]] = [[{} for _ in range(1 << _BITS)] for _ in range(count_of_blocks)]
+        for key, value in items:
+            place = hash(key) & mask
+            blocks[place >> _BITS][place & _LOW][key] = value
+        self._count, self._mask, self._blocks = count, mask, blocks

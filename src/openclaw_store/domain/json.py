@@ -200,8 +200,9 @@ def _is_plain(value: Any) -> bool:
         kind = type(container)
         if kind is dict:
             items = container.values()
-            if any(type(key) is not str for key in container):
-                return False
+            for key in container:
+                if type(key) is not str:
+                    return False
         elif kind is list:
             items = container
         else:

@@ -1,9 +1,9 @@
 """What a task is: the value, its statuses and the transition table."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import msgspec
@@ -137,18 +137,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def __post_init__(self) -> None:
         checks.identifier(self.task_id, "task_id")
         checks.text(self.name, "name", longest=checks.MAX_NAME)
-        checks.text(self.description, "description", longest=checks.MAX_TEXT, empty=True)
-        if self.error is not None:
-            checks.text(self.error, "error", longest=checks.MAX_TEXT, empty=True)
-        checks.optional_identifier(self.assigned_node, "assigned_node")
-        checks.optional_identifier(self.user_id, "user_id")
-        checks.optional_identifier(self.idempotency_key, "idempotency_key")
-        checks.whole(self.retry_count, "retry_count")
-        checks.whole(self.max_retries, "max_retries")
-        checks.whole(self.attempt, "attempt")
-        checks.whole(self.version, "version")
-        for field, check in _NORMALISED:
+        for field, usual, check in _CHECKED:
             given = getattr(self, field)
+            if given is usual:
+                continue  # most fields of most tasks: it spares a fifth of the instructions
             stored = check(given, field)
             if stored is not given:
                 force_setattr(self, field, stored)
@@ -226,24 +218,38 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.started_at + timedelta(seconds=self.timeout)
 
 
-_NORMALISED: Final = (
-    ("task_type", lambda value, field: checks.member(value, field, TaskType)),
-    ("status", lambda value, field: checks.member(value, field, TaskStatus)),
-    ("priority", lambda value, field: checks.member(value, field, TaskPriority)),
-    ("required_skills", checks.names),
-    ("optional_skills", checks.names),
-    ("affinity_tags", checks.names),
-    ("submitted_at", checks.moment),
-    ("scheduled_at", checks.moment),
-    ("started_at", checks.moment),
-    ("completed_at", checks.moment),
-    ("not_before", checks.moment),
-    ("lease_expires_at", checks.moment),
-    ("timeout", checks.seconds),
-    ("parameters", freeze_object),
-    ("metadata", freeze_object),
-    ("result", freeze),
-)
+_text: Final = partial(checks.text, longest=checks.MAX_TEXT, empty=True)
+_CHECKS: Final[Mapping[str, Callable[[Any, str], Any]]] = {
+    "description": _text,
+    "error": lambda value, field: None if value is None else _text(value, field),
+    "assigned_node": checks.optional_identifier,
+    "user_id": checks.optional_identifier,
+    "idempotency_key": checks.optional_identifier,
+    "retry_count": checks.whole,
+    "max_retries": checks.whole,
+    "attempt": checks.whole,
+    "version": checks.whole,
+    "task_type": lambda value, field: checks.member(value, field, TaskType),
+    "status": lambda value, field: checks.member(value, field, TaskStatus),
+    "priority": lambda value, field: checks.member(value, field, TaskPriority),
+    "required_skills": checks.names,
+    "optional_skills": checks.names,
+    "affinity_tags": checks.names,
+    "submitted_at": checks.moment,
+    "scheduled_at": checks.moment,
+    "started_at": checks.moment,
+    "completed_at": checks.moment,
+    "not_before": checks.moment,
+    "lease_expires_at": checks.moment,
+    "timeout": checks.seconds,
+    "parameters": freeze_object,
+    "metadata": freeze_object,
+    "result": freeze,
+}
+"""For each field that has a default: returns what is stored of what is given."""
+
+_DEFAULTS: Final = {field.name: field.default for field in msgspec.structs.fields(Task)}
+_CHECKED: Final = tuple((name, _DEFAULTS[name], check) for name, check in _CHECKS.items())
 
 
 @lru_cache(1024)

@@ -9,14 +9,13 @@ import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
-from clusters import mariadb, postgres
-from clusters.asking import ask
-from clusters.programs import folder
+from clusters.alone import DRIVERS, own_server
 from conftest import scratch_database
 from faults.support import FULL, chance, process, rounds
 from faults.timely import NODES
@@ -25,7 +24,6 @@ from servers import lacking, run_apart
 
 HINT: Final = "clocks that jump: install Debian's faketime"
 ENGINES: Final = ("sqlite", "postgresql", "mysql")
-SERVERS: Final = {"postgresql+psycopg": postgres, "postgresql+asyncpg": postgres, "mysql+asyncmy": mariadb}
 CLOCKS: Final = {"90 days forward": "+90d", "an hour back": "-1h", "ten times too fast": "+0 x10"}
 TRUE: Final = "+0"
 
@@ -85,26 +83,19 @@ async def look(it: "subprocess.Popen[str]") -> dict[str, int]:
     return seen
 
 
-@pytest.fixture(params=SERVERS)
+@contextmanager
+def faked(place: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        fake(place / "clock", patch)
+        yield
+
+
+@pytest.fixture(params=DRIVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, Path]]:
     """The address of an empty database on a server of our own, and the file that says what time that thinks it is."""
-    module: Any = SERVERS[request.param]
-    if not module.programs():
-        lacking(module.HINT)
-    with folder() as place:
-        made = module.Server(place / "data")
-        made.create()
-        with pytest.MonkeyPatch.context() as patch:
-            file = fake(place / "clock", patch)
-            made.start()
-        try:
-            run_apart(ask(made.url, "CREATE DATABASE store"))
-            user = "root" if module is mariadb else "postgres"
-            address = f"{request.param}://{user}@127.0.0.1:{made.port}/store"
-            run_apart(make(address))
-            yield address, file
-        finally:
-            made.stop()
+    with own_server(request.param, faked) as alone:
+        run_apart(make(alone.address))
+        yield alone.address, alone.folder / "clock"
 
 
 async def jump_about(address: str, clock: Path) -> str:

@@ -95,12 +95,16 @@ async def test_a_schema_that_is_no_text_is_damage(tmp_path: Path) -> None:
     await make_sound(tmp_path / "c.db")
     content = (tmp_path / "c.db").read_bytes()
     (tmp_path / "c.db").write_bytes(content.replace(b"CREATE TABLE", b"CREATE TAB\xc3E"))
-    for name in ("initialize", "check", "vacuum", "upgrade", "current_revision"):
+    await assert_called_damaged(tmp_path, "initialize", "check", "vacuum", "upgrade", "current_revision")
+
+
+async def assert_called_damaged(folder: Path, *calls: str) -> None:
+    for name in calls:
         with pytest.raises(CorruptDatabaseError):
-            await getattr(Database(tmp_path / "c.db"), name)()
-    async with Database(tmp_path / "other.db") as other:
+            await getattr(Database(folder / "c.db"), name)()
+    async with Database(folder / "other.db") as other:
         with pytest.raises(BackupError):
-            await other.restore(tmp_path / "c.db")
+            await other.restore(folder / "c.db")
         assert await other.check() == []
 
 
@@ -111,13 +115,7 @@ async def test_a_revision_that_is_no_text_is_damage(tmp_path: Path, revision: An
         raw.execute(f"DROP TABLE {VERSION_TABLE}")
         raw.execute(f"CREATE TABLE {VERSION_TABLE} (version_num)")  # no type: it keeps what it is given
         raw.execute(f"INSERT INTO {VERSION_TABLE} VALUES (?)", (revision,))
-    for name in ("initialize", "upgrade", "current_revision"):
-        with pytest.raises(CorruptDatabaseError):
-            await getattr(Database(tmp_path / "c.db"), name)()
-    async with Database(tmp_path / "other.db") as other:
-        with pytest.raises(BackupError):
-            await other.restore(tmp_path / "c.db")
-        assert await other.check() == []
+    await assert_called_damaged(tmp_path, "initialize", "upgrade", "current_revision")
 
 
 @pytest.mark.timeout(120 + 10 * TRIALS)

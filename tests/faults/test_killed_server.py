@@ -13,17 +13,13 @@ from typing import Any, Final, Protocol, TypeVar
 import pytest
 
 from behaviour.test_tasks import node, task
-from clusters import mariadb, postgres
-from clusters.asking import ask
-from clusters.programs import folder
+from clusters.alone import DRIVERS, own_server
 from faults.support import chance, rounds
 from openclaw_store import CommitUnknownError, Database, StaleAttemptError, StateManager, StoreError
 from openclaw_store.testing import History, Recorder, check_history
-from servers import lacking, run_apart
 
 T = TypeVar("T")
 
-DRIVERS: Final = {"postgresql+psycopg": postgres, "postgresql+asyncpg": postgres, "mysql+asyncmy": mariadb}
 CALLERS: Final = 4
 BACK: Final = 5.0  # seconds from when the server takes connections until everybody has stored something
 
@@ -38,19 +34,8 @@ class Server(Protocol):
 @pytest.fixture(params=DRIVERS)
 def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
     """A server of our own, and the address of an empty database on it."""
-    module: Any = DRIVERS[request.param]
-    if not module.programs():
-        lacking(module.HINT)
-    with folder() as place:
-        made = module.Server(place / "data")
-        try:
-            made.create()
-            made.start()
-            run_apart(ask(made.url, "CREATE DATABASE store"))
-            user = "root" if module is mariadb else "postgres"
-            yield f"{request.param}://{user}@127.0.0.1:{made.port}/store", made
-        finally:
-            made.stop()
+    with own_server(request.param) as alone:
+        yield alone.address, alone.server
 
 
 class Load:

@@ -46,6 +46,7 @@ class Client:
     async def run(self, count: int) -> None:
         await self._again(lambda: self.manager.add_node(node(self.word, slots=3)))
         for number in range(count):
+            await self.manager.update_heartbeat(self.word)  # on a slow machine it is longer than a node may be silent
             await self._once(f"{self.word}-once-{number}")
             await self._keep(f"{self.word}-kept-{number}")
             await self._work()

@@ -8,8 +8,8 @@ from typing import Any, Final
 import asyncmy
 import msgspec
 
-from benchmarks.contestants.base import CYCLE, HISTORY, PROCESSES, READ, STEPS, SUBMIT, SUBMIT_MANY, Contestant, Stored
-from benchmarks.contestants.batching import Batches
+from benchmarks.contestants.base import CYCLE, HISTORY, PROCESSES, READ, STEPS, SUBMIT, SUBMIT_MANY, Stored
+from benchmarks.contestants.batching import Batching
 from benchmarks.jobs import FINISHED, REQUIREMENTS, UNMATCHED_FROM, Job, job
 
 _TABLE: Final = """
@@ -40,7 +40,7 @@ _OK: Final = '{"ok":true}'
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class AsyncmyBatches(Contestant):
+class AsyncmyBatches(Batching):
     """A pool of connections, and a batch of each kind under way at a time."""
 
     engines = frozenset({"mysql"})
@@ -65,33 +65,12 @@ class AsyncmyBatches(Contestant):
         )
         if self.place == 0:
             await self._execute(_TABLE)
-        self._insert: Batches[Job, None] = Batches(self._insert_rows)
-        self._claim: Batches[tuple[int, str], int] = Batches(self._claim_rows)
-        self._start: Batches[int, None] = Batches(self._start_rows)
-        self._complete: Batches[int, None] = Batches(self._complete_rows)
+        self.gather()
 
     async def close(self) -> None:
         """Disconnect."""
         self._pool.close()
         await self._pool.wait_closed()
-
-    async def submit(self, job: Job) -> None:
-        """Insert a row together with those of others."""
-        await self._insert(job)
-
-    async def submit_many(self, jobs: Sequence[Job]) -> None:
-        """Insert rows."""
-        await self._insert_rows(jobs)
-
-    async def cycle(self, caller: int, *, started: bool) -> int | None:
-        """Claim, start and complete, each together with others."""
-        number = await self._claim((2 if started else 1, f"node_{caller}"))
-        if number is None:
-            return None
-        if not started:
-            await self._start(number)
-        await self._complete(number)
-        return number
 
     async def load(self, stored: Stored) -> None:
         """Insert rows of the numbers from a billion on."""

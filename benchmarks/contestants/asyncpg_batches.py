@@ -16,10 +16,9 @@ from benchmarks.contestants.base import (
     STEPS,
     SUBMIT,
     SUBMIT_MANY,
-    Contestant,
     Stored,
 )
-from benchmarks.contestants.batching import Batches
+from benchmarks.contestants.batching import Batching
 from benchmarks.jobs import FINISHED, REQUIREMENTS, UNMATCHED_FROM, Job, job
 
 _TABLES: Final = """
@@ -67,7 +66,7 @@ _OK: Final = '{"ok":true}'
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class AsyncpgBatches(Contestant):
+class AsyncpgBatches(Batching):
     """A connection for each kind of statement, on each of which the next batch collects while one is under way."""
 
     engines = frozenset({"postgresql"})
@@ -83,32 +82,11 @@ class AsyncpgBatches(Contestant):
         if self.place == 0:
             await self._pool.execute(_TABLES)
         self._beats: dict[int, tuple[int, datetime, float]] = {}
-        self._insert: Batches[Job, None] = Batches(self._insert_rows)
-        self._claim: Batches[tuple[int, str], int] = Batches(self._claim_rows)
-        self._start: Batches[int, None] = Batches(self._start_rows)
-        self._complete: Batches[int, None] = Batches(self._complete_rows)
+        self.gather()
 
     async def close(self) -> None:
         """Disconnect."""
         await self._pool.close()
-
-    async def submit(self, job: Job) -> None:
-        """Insert a row together with those of others."""
-        await self._insert(job)
-
-    async def submit_many(self, jobs: Sequence[Job]) -> None:
-        """Insert rows."""
-        await self._insert_rows(jobs)
-
-    async def cycle(self, caller: int, *, started: bool) -> int | None:
-        """Claim, start and complete, each together with others."""
-        number = await self._claim((2 if started else 1, f"node_{caller}"))
-        if number is None:
-            return None
-        if not started:
-            await self._start(number)
-        await self._complete(number)
-        return number
 
     async def load(self, stored: Stored) -> None:
         """Insert rows of the numbers from a billion on."""

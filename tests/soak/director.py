@@ -31,6 +31,10 @@ _CONNECTIONS: Final = {
 }
 
 
+class UsedError(Exception):
+    """The store holds something already, which would be taken for the soak's own."""
+
+
 class Window(msgspec.Struct, frozen=True):
     """What a stretch of the soak was like.
 
@@ -133,9 +137,12 @@ class Director:
         self.outcomes = Outcomes(seed)
 
     async def run(self, seconds: float) -> Outcomes:
-        """Play for so long; stop at the first window in which something is wrong."""
+        """Play for so long; stop at the first window in which something is wrong. Raises UsedError."""
         await self._database.upgrade()
         async with self._database:
+            async with self._database.unit_of_work(read_only=True) as uow:
+                if (await uow.changes.head()).revision:
+                    raise UsedError("the store has been used: give the soak one of its own")
             try:
                 await asyncio.gather(*(player.start(seed_of(self._chance)) for player in self._players))
                 await self._play_all(time.monotonic() + seconds)

@@ -1,4 +1,4 @@
-"""What befalls the programs of the soak and their store, at random moments: kills, stops, backups, compactions."""
+"""What befalls the programs of the soak and their store, at random moments: kills, stops, cuts, held locks, backups."""
 
 import asyncio
 import random
@@ -9,13 +9,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
 from openclaw_store import Database
-from openclaw_store.errors import BusyError
+from openclaw_store.errors import BusyError, UnavailableError
 from soak.troupe import Player, seed_of
 
 _PAUSE: Final = 1.0  # seconds between two of them, on the average
 _LONGEST_STOP: Final = 5.5  # longer than a node may be silent; less than writers wait for a lock that it may hold
+_LONGEST_LOCK: Final = 3.0
 _KEPT: Final = 500  # revisions
+
+_OTHERS: Final = {
+    "postgresql": "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    "mysql": "SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+}
+_END: Final = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL {}"}
 
 
 class Misfortunes:
@@ -31,6 +41,7 @@ class Misfortunes:
         self._players = players
         self._folder = folder
         self._chance = chance
+        self._dialect = database.engine.writer.dialect.name
         self.enough = asyncio.Event()
         self.count: Counter[str] = Counter()
 
@@ -38,7 +49,8 @@ class Misfortunes:
         """Let things happen, one at a time; what one breaks is in order again when the next one comes."""
         kinds: tuple[Callable[[int], Awaitable[None]], ...] = (
             *(self.kill, self.kill, self.stop, self.stop),
-            *(self.back_up, self.compact, self.clean),
+            *(self.back_up, self.compact, self.clean, self.hold),
+            *((self.cut, self.cut) if self._dialect in _OTHERS else ()),
         )
         self.enough.clear()
         over = False
@@ -46,8 +58,8 @@ class Misfortunes:
             kind = self._chance.choice(kinds)
             try:
                 await kind(window)
-            except BusyError:  # a stopped program may hold the lock
-                self.count["busy"] += 1
+            except (BusyError, UnavailableError) as error:  # a stopped program may hold the lock; the cut may be ours
+                self.count[error.code] += 1
             self.count[kind.__name__] += 1
             over = await self._is_enough(self._chance.expovariate(1 / _PAUSE))
 
@@ -71,6 +83,21 @@ class Misfortunes:
             await asyncio.sleep(self._chance.uniform(0.1, _LONGEST_STOP))
         finally:
             player.signal(signal.SIGCONT)
+
+    async def cut(self, _window: int) -> None:
+        """End one of the connections that programs have to their server, whatever is under way on it."""
+        async with self._database.engine.reader.connect() as connection:
+            others = sorted((await connection.scalars(text(_OTHERS[self._dialect]))).all())
+            if others:
+                with suppress(DBAPIError):  # it has gone by itself
+                    await connection.execute(text(_END[self._dialect].format(self._chance.choice(others))))
+
+    async def hold(self, _window: int) -> None:
+        """Be a program that holds up all who commit, and then gives up."""
+        async with self._database.unit_of_work() as uow:
+            await uow.changes.settle(0, 0)
+            await asyncio.sleep(self._chance.uniform(0.1, _LONGEST_LOCK))
+            await uow.rollback()
 
     async def back_up(self, _window: int) -> None:
         """Make a backup, and prove that it can be restored."""

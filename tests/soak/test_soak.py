@@ -2,18 +2,19 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from conftest import scratch_database
-from openclaw_store import Database
+from openclaw_store import Database, NodeInfo
 from soak.creep import creeping, growth
-from soak.director import Director, Outcomes, Window
+from soak.director import Director, Outcomes, UsedError, Window
 from soak.troupe import TESTS, Cast
 
 SMALL = Cast(coordinator=1, worker=2, observer=1)
@@ -51,12 +52,24 @@ async def test_a_moment_of_it_is_clean_on_a_server(driver: str, tmp_path: Path) 
 
 async def test_it_notices_what_was_changed_behind_the_stores_back(tmp_path: Path) -> None:
     address = str(tmp_path / "cluster.db")
-    director = Director(address, tmp_path, 1, window=2, tell=lambda _: None, cast=SMALL)
-    async with Database(address) as vandal, vandal.engine.writer.begin() as connection:
-        await connection.execute(text("UPDATE clusters SET revision = revision + 1"))
-    outcomes = await director.run(4)
+
+    def vandalise(line: str) -> None:
+        if line.startswith("window 1"):
+            with closing(sqlite3.connect(address)) as vandal, vandal:
+                vandal.execute("UPDATE clusters SET revision = revision + 1")
+
+    outcomes = await Director(address, tmp_path, 1, window=2, tell=vandalise, cast=SMALL).run(20)
     assert not outcomes.is_good
     assert outcomes.windows[-1].wrong
+
+
+async def test_it_refuses_a_store_that_holds_something(tmp_path: Path) -> None:
+    address = str(tmp_path / "cluster.db")
+    async with Database(address) as database:
+        await database.run(lambda uow: uow.nodes.register(NodeInfo(node_id="n1")))
+    assert soak("--minutes", "0.01", "--url", address).returncode == 2
+    with pytest.raises(UsedError):
+        await Director(address, tmp_path, 1, window=1, tell=lambda _: None, cast=SMALL).run(1)
 
 
 def test_steady_figures_do_not_creep_and_growing_ones_do() -> None:

@@ -260,6 +260,26 @@ async def test_no_task_is_taken_back_because_the_clock_jumped(coordinator: Coord
     assert [one.task_id for one in await coordinator.listening.expire(lead)] == ["a_started"]
 
 
+async def test_no_task_is_taken_back_because_the_clock_jumps_while_that_is_about_to_be_done(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lead = await coordinator.store.database.run(lambda uow: uow.leaders.campaign("housekeeping", "me", 1_000_000))
+    await coordinator.register(1)
+    await coordinator.manager.add_task(task("started", timeout=500))
+    await coordinator.manager.claim_tasks("n0", start=True)
+    looked = coordinator.listening._clock_has_settled
+
+    async def look_before_it_jumps() -> bool:
+        found = await looked()
+        coordinator.store.advance(3600)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(coordinator.listening, "_clock_has_settled", look_before_it_jumps)
+        assert await coordinator.listening.expire(lead) == []
+    assert await coordinator.listening.expire(lead) == []
+
+
 async def test_a_clock_that_was_set_ahead_for_good_is_believed_in_the_end(coordinator: Coordinator) -> None:
     lead = await coordinator.store.database.run(lambda uow: uow.leaders.campaign("housekeeping", "me", 100_000_000))
     await coordinator.held_by((await coordinator.register(1))[0])

@@ -18,19 +18,21 @@ TIMEOUT: Final = 2.0  # seconds
 POLICY: Final = Policy(node_timeout=TIMEOUT)
 
 
-async def report(manager: StateManager) -> None:
+async def report(manager: StateManager, nodes: list[str]) -> None:
     while True:
-        for number in range(NODES):
-            await manager.update_heartbeat(f"n{number}")
+        for node_id in nodes:
+            await manager.update_heartbeat(node_id)
         await asyncio.sleep(0.1)
 
 
-async def begin(manager: StateManager) -> list[Task]:
+async def begin(manager: StateManager, nodes: list[str]) -> list[Task]:
+    """Register the nodes, and let each take a task. Those that are there already report meanwhile."""
     await manager.add_tasks([Task.create(task_type="batch", name="t", timeout=3600) for _ in range(NODES)])
     held: list[Task] = []
     for number in range(NODES):
-        await manager.add_node(NodeInfo(node_id=f"n{number}", max_concurrent_tasks=1))
-        held += await manager.claim_tasks(f"n{number}", start=True)
+        node = await manager.add_node(NodeInfo(node_id=f"n{number}", max_concurrent_tasks=1))
+        nodes.append(node.node_id)
+        held += await manager.claim_tasks(node.node_id, start=True)
     return held
 
 
@@ -43,8 +45,9 @@ async def look(manager: StateManager) -> None:
 
 async def main(address: str) -> None:
     async with StateManager(Database(address, policy=POLICY), housekeeping_interval=0.2) as manager:
-        held = await begin(manager)
-        reporting = asyncio.ensure_future(report(manager))
+        nodes: list[str] = []
+        reporting = asyncio.ensure_future(report(manager, nodes))
+        held = await begin(manager, nodes)
         while not manager._listening._attention.suffices(time.monotonic(), TIMEOUT):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         tell("ready")

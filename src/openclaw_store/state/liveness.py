@@ -240,14 +240,16 @@ class Liveness:
 
     def _compare_clocks(self, stored: float) -> None:
         """Note a jump of the database's clock against the local monotonic one."""
-        here = self._clock()
-        if self._times is not None:
-            jump = (stored - self._times[0]) - (here - self._times[1])
-            if abs(jump) > _PULSE:
-                self._attention.missed(here, abs(jump))
-                self._settled = max(self._settled, here + min(jump, self._longest_hold))
-                _log.warning("clock_jumped", seconds=round(jump, 3))
+        here, jump = self._clock(), self._jump_to(stored)
+        if abs(jump) > _PULSE:
+            self._attention.missed(here, abs(jump))
+            self._settled = max(self._settled, here + min(jump, self._longest_hold))
+            _log.warning("clock_jumped", seconds=round(jump, 3))
         self._times = stored, here
+
+    def _jump_to(self, stored: float) -> float:
+        """Return by how many seconds the database's clock has gone on further than ours since they were compared."""
+        return 0.0 if self._times is None else (stored - self._times[0]) - (self._clock() - self._times[1])
 
     async def _clock_has_settled(self) -> bool:
         async with self._database.unit_of_work(read_only=True) as uow:  # one that writes may have waited for a lock
@@ -270,4 +272,6 @@ class Liveness:
     async def _expire(self, uow: UnitOfWork, leadership: Leadership | None) -> list[Task]:
         if leadership is not None:
             await uow.leaders.require(leadership)
+            if self._jump_to((await uow.now()).timestamp()) > _PULSE:
+                return []  # it has jumped since it was looked at, while this unit waited for its turn
         return await uow.tasks.expire(_EXPIRE_LIMIT)

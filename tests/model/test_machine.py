@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -20,6 +21,9 @@ _POLICIES = st.builds(
     start_lease=st.sampled_from([20.0, None]),
     run_lease=st.sampled_from([None, 30.0]),
 )
+
+
+pytestmark = pytest.mark.timeout(400)  # twenty-five lives: a slow machine that measures coverage takes two minutes
 
 
 def _task_id(fields: Row) -> str:

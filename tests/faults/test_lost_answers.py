@@ -46,7 +46,8 @@ class Client:
     async def run(self, count: int) -> None:
         await self._again(lambda: self.manager.add_node(node(self.word, slots=3)))
         for number in range(count):
-            await self.manager.update_heartbeat(self.word)  # on a slow machine it is longer than a node may be silent
+            # On a slow machine all of it takes longer than a node may be silent.
+            await self._again(lambda: self.manager.update_heartbeat(self.word))
             await self._once(f"{self.word}-once-{number}")
             await self._keep(f"{self.word}-kept-{number}")
             await self._work()

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import structlog
@@ -239,6 +240,25 @@ async def test_nobody_is_lost_because_the_clock_jumped(coordinator: Coordinator)
     assert await coordinator.manager.check_stale_nodes(120) == []
     await coordinator.hear(["n0", "n1", "n2"])
     coordinator.pass_time(119)
+    assert await coordinator.manager.check_stale_nodes(120) == []
+
+
+async def test_nobody_is_lost_because_the_clock_jumps_while_that_is_about_to_be_said(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await coordinator.register(4)
+    coordinator.pass_time(200)
+    await coordinator.hear(["n0", "n1", "n2"])
+    committed = coordinator.listening._commit
+
+    async def hear_before_it_jumps(body: Callable[[UnitOfWork], Awaitable[Any]]) -> Any:
+        await coordinator.store.database.run(lambda uow: uow.nodes.update_heartbeats([Heartbeat(node_id="n3")]))
+        coordinator.store.advance(3600)
+        return await committed(body)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(coordinator.listening, "_commit", hear_before_it_jumps)
+        assert await coordinator.manager.check_stale_nodes(120) == []
     assert await coordinator.manager.check_stale_nodes(120) == []
 
 

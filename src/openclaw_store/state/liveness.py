@@ -251,6 +251,10 @@ class Liveness:
         """Return by how many seconds the database's clock has gone on further than ours since they were compared."""
         return 0.0 if self._times is None else (stored - self._times[0]) - (self._clock() - self._times[1])
 
+    async def _jumps(self, uow: UnitOfWork) -> bool:
+        """Return whether the database's clock jumped ahead while the unit waited for its turn, after the last look."""
+        return self._jump_to((await uow.now()).timestamp()) > _PULSE
+
     async def _clock_has_settled(self) -> bool:
         async with self._database.unit_of_work(read_only=True) as uow:  # one that writes may have waited for a lock
             self._compare_clocks((await uow.now()).timestamp())
@@ -267,11 +271,11 @@ class Liveness:
     ) -> list[NodeInfo]:
         if leadership is not None:
             await uow.leaders.require(leadership)
-        return await uow.nodes.mark_lost(node_ids, seconds)
+        return [] if await self._jumps(uow) else await uow.nodes.mark_lost(node_ids, seconds)
 
     async def _expire(self, uow: UnitOfWork, leadership: Leadership | None) -> list[Task]:
         if leadership is not None:
             await uow.leaders.require(leadership)
-            if self._jump_to((await uow.now()).timestamp()) > _PULSE:
-                return []  # it has jumped since it was looked at, while this unit waited for its turn
+            if await self._jumps(uow):
+                return []
         return await uow.tasks.expire(_EXPIRE_LIMIT)

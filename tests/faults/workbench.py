@@ -66,7 +66,7 @@ class Workbench:
             await self.state.initialize()
 
     async def vanish(self) -> None:
-        """Remove the cluster: a backup is of all of them, and each call on it would take longer than the one before."""
+        """Remove the cluster: what is about all of them, as a backup is, would take longer with each that is left."""
         async with self._witness.unit_of_work() as uow:
             cluster_id = uow.changes._scope.cluster_id
         async with self._witness.engine.writer.begin() as connection:
@@ -113,8 +113,7 @@ async def workbench(address: str, folder: Path, *, state: bool, saved: bool) -> 
     try:
         await bench.open(state=state, saved=saved)
         yield bench
-        if saved:
-            await bench.vanish()
+        await bench.vanish()
     finally:
         await bench.close()
 

@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 MEASURING := $(VENV)/.measuring
-# What watches processes and time wants the machine for itself; the rest is spread over its processors.
+# What watches processes and time wants the machine for itself; the rest is spread over processors: over four at most,
+# since each process of pytest takes its share of the connections that a server lets in.
 ALONE := tests/cli/replay tests/clusters tests/faults tests/soak
 
 .DEFAULT_GOAL := help
@@ -27,7 +28,7 @@ demo: $(READY)  ## Watch a cluster lose nodes and its coordinator, and nothing e
 	$(BIN)/openclaw-store demo $(if $(URL),--url $(URL)) $(if $(YES),--yes)
 
 test: $(READY)  ## Run the tests, and see that they reach nearly every branch
-	$(BIN)/python -m pytest --cov --cov-report= --cov-fail-under=0 --numprocesses=auto --dist=worksteal $(ALONE:%=--ignore=%)
+	$(BIN)/python -m pytest --cov --cov-report= --cov-fail-under=0 --numprocesses=auto --maxprocesses=4 --dist=worksteal $(ALONE:%=--ignore=%)
 	$(BIN)/python -m pytest --cov --cov-append $(ALONE)
 
 test-faults: $(READY)  ## Attack the store for long: kills, cuts, full disks, clocks (ARGS="-k power", OPENCLAW_TEST_SEED=...)

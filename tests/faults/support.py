@@ -4,10 +4,11 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from tempfile import NamedTemporaryFile
+from typing import IO, Final
 
 TESTS: Final = Path(__file__).parents[1]
 
@@ -28,13 +29,34 @@ def chance() -> random.Random:
     return random.Random(seed)
 
 
+class Program(subprocess.Popen[str]):
+    """A program with pipes for what it is asked and what it tells.
+
+    What it complains of goes to a file: a pipe that nobody reads while it runs would stop it when it is full.
+    """
+
+    def __init__(self, command: Sequence[str], complaints: IO[str], environment: Mapping[str, str]) -> None:
+        pipe = subprocess.PIPE
+        super().__init__(command, stdin=pipe, stdout=pipe, stderr=complaints, text=True, env=environment)
+        self._complaints = Path(complaints.name)
+
+    def complaints(self) -> str:
+        """Return what it has complained of so far."""
+        return self._complaints.read_text(encoding="utf-8")
+
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:  # noqa: A002
+        """Wait until it ends; return what it told that was not read yet, and all that it complained of."""
+        told, _ = super().communicate(input, timeout)
+        return told, self.complaints()
+
+
 @contextmanager
-def process(program: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
-    """Run a program of this folder, with pipes; it is killed at the end, if it still runs."""
+def process(program: str, *arguments: object) -> Iterator[Program]:
+    """Run a program of this folder; it is killed at the end, if it still runs."""
     command = [sys.executable, "-m", f"faults.{program}", *map(str, arguments)]
     paths = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
-    pipe, environment = subprocess.PIPE, {**os.environ, "PYTHONPATH": paths}
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment) as it:
+    environment = {**os.environ, "PYTHONPATH": paths}
+    with NamedTemporaryFile("w") as complaints, Program(command, complaints, environment) as it:
         try:
             yield it
         finally:

@@ -7,7 +7,6 @@ by which everything is decided; on servers theirs is.
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 
 from clusters.alone import DRIVERS, own_server
 from conftest import scratch_database
-from faults.support import FULL, chance, process, rounds
+from faults.support import FULL, Program, chance, process, rounds
 from faults.timely import NODES
 from openclaw_store import Database
 from servers import lacking, run_apart
@@ -74,13 +73,13 @@ async def make(address: str) -> None:
         pass
 
 
-async def line_of(it: "subprocess.Popen[str]") -> str:
+async def line_of(it: Program) -> str:
     assert it.stdout is not None
     async with asyncio.timeout(60):
         return (await asyncio.to_thread(it.stdout.readline)).strip()
 
 
-async def look(it: "subprocess.Popen[str]") -> dict[str, int]:
+async def look(it: Program) -> dict[str, int]:
     """Let it go on for a while, and return what it sees then."""
     assert it.stdin is not None
     it.stdin.write("look\n")

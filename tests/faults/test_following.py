@@ -2,17 +2,16 @@
 
 import asyncio
 import statistics
-import subprocess
 import time
 from pathlib import Path
 
-from faults.support import process
+from faults.support import Program, process
 from openclaw_store import Database, StateManager
 
 COMMITS = 30
 
 
-async def seen_after(manager: StateManager, it: "subprocess.Popen[str]", name: str) -> float:
+async def seen_after(manager: StateManager, it: Program, name: str) -> float:
     """Let the other process submit a task; return the seconds from its acknowledgement to our seeing it."""
     assert it.stdin is not None
     assert it.stdout is not None

@@ -7,7 +7,6 @@ meanwhile another coordinator goes on. What the stopped one held has been taken 
 import asyncio
 import random
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 
 from conftest import ENGINES, scratch_database
 from faults.halted import CALLERS, HALT, PASSING, open_store, settled, work
-from faults.support import chance, process, rounds
+from faults.support import Program, chance, process, rounds
 from openclaw_store import Database, StateManager, Task
 from openclaw_store.testing import History, Recorder, check_history
 
@@ -38,7 +37,7 @@ async def working(manager: StateManager, word: str) -> AsyncIterator[None]:
         ended.set()
 
 
-async def read_until(it: "subprocess.Popen[str]", wanted: str, seconds: float = 60) -> list[str]:
+async def read_until(it: Program, wanted: str, seconds: float = 60) -> list[str]:
     """Return what a process tells, up to a line that begins with ``wanted``."""
     assert it.stdout is not None
     lines: list[str] = []
@@ -47,7 +46,7 @@ async def read_until(it: "subprocess.Popen[str]", wanted: str, seconds: float = 
             lines.append(line.strip())
             if line.startswith(wanted):
                 return lines
-    raise AssertionError(lines[-3:], it.stderr.read() if it.stderr else "")
+    raise AssertionError(lines[-3:], it.complaints())
 
 
 @pytest.mark.timeout(120 + 30 * rounds(1, 20))
@@ -71,7 +70,7 @@ async def test_what_a_stopped_coordinator_still_wants_is_refused(place: str, tmp
         assert await database.check() == []
 
 
-async def stopped(it: "subprocess.Popen[str]", other: StateManager, after: float) -> bool:
+async def stopped(it: Program, other: StateManager, after: float) -> bool:
     """Stop a process at some moment; return whether others can go on: within a transaction it keeps a lock."""
     await asyncio.sleep(after)  # the moment of the attack
     it.send_signal(signal.SIGSTOP)
@@ -81,7 +80,7 @@ async def stopped(it: "subprocess.Popen[str]", other: StateManager, after: float
     return False
 
 
-async def halt_often(it: "subprocess.Popen[str]", other: StateManager, random_: random.Random, times: int) -> None:
+async def halt_often(it: Program, other: StateManager, random_: random.Random, times: int) -> None:
     """Stop a process so often that it is refused something; the moment may be one at which it holds nothing."""
     for _ in range(5 * times):
         told = await halt(it, other, random_)
@@ -91,7 +90,7 @@ async def halt_often(it: "subprocess.Popen[str]", other: StateManager, random_: 
     raise AssertionError(f"{times} halts are missing of which the process noticed something")
 
 
-async def halt(it: "subprocess.Popen[str]", other: StateManager, random_: random.Random) -> list[str]:
+async def halt(it: Program, other: StateManager, random_: random.Random) -> list[str]:
     """Stop a process at some moment, for long, and let it go on; return what it tells until all its callers work."""
     while not await stopped(it, other, random_.uniform(0, 0.5)):
         it.send_signal(signal.SIGCONT)

@@ -1,7 +1,6 @@
 """A coordinator that is killed at any moment loses nothing that it was told is stored, and leaves nothing by halves."""
 
 import random
-import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from behaviour.test_tasks import node, task
 from conftest import ENGINES, scratch_database
-from faults.support import chance, process, rounds
+from faults.support import Program, chance, process, rounds
 from openclaw_store import Database, StateManager, TaskStatus
 from openclaw_store.testing import History, check_history
 
@@ -36,7 +35,7 @@ def run_and_kill(place: str, run: str, record: Path, random_: random.Random) -> 
         assert _was_killed(it)
 
 
-def _was_killed(it: "subprocess.Popen[str]") -> bool:
+def _was_killed(it: Program) -> bool:
     _, errors = it.communicate()
     assert it.returncode == -9, errors
     return True

@@ -4,7 +4,6 @@ The attack: SIGTERM to a process with twenty callers, once; and again, at a mome
 """
 
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Final
 import pytest
 
 from conftest import ENGINES, scratch_database
-from faults.support import chance, process, rounds
+from faults.support import Program, chance, process, rounds
 from openclaw_store import Database
 from openclaw_store.testing import History, check_history
 
@@ -56,7 +55,7 @@ def _allowed(told: list[str], errors: str, *, twice: bool) -> set[int]:
     return {0, *cancelled, *late} if twice else {0}
 
 
-def _until_it_stops(it: "subprocess.Popen[str]") -> list[str]:
+def _until_it_stops(it: Program) -> list[str]:
     assert it.stdout is not None
     told: list[str] = []
     while not told or told[-1] != "stopping":

@@ -1,5 +1,6 @@
 """Many simulated lives, spread over the processors: each is decided by its seed alone, wherever it is lived."""
 
+import asyncio
 import os
 import traceback
 from collections import Counter
@@ -30,5 +31,5 @@ def _live(template: Path, folder: Path, seed: int) -> tuple[dict[str, int], str]
     """Live once; return how calls ended, and what went wrong in words, since not every error can be sent."""
     try:
         return run(template, folder, seed).outcomes, ""
-    except Exception:  # noqa: BLE001 - whoever asked for it tells it
+    except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whoever asked for it tells it
         return {}, traceback.format_exc()

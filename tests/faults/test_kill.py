@@ -41,7 +41,7 @@ def _was_killed(it: Program) -> bool:
     return True
 
 
-@pytest.mark.timeout(max(120, 5 * rounds(12, 500)))
+@pytest.mark.timeout(max(120, 12 * rounds(12, 500)))
 @pytest.mark.parametrize("driver", ENGINES)
 async def test_what_was_acknowledged_survives_a_kill(driver: str, tmp_path: Path) -> None:
     random_, judged = chance(), 0

@@ -17,7 +17,7 @@ from faults.support import Program, chance, process, rounds
 from openclaw_store import Database
 from openclaw_store.testing import History, check_history
 
-DEADLINE: Final = 15.0  # seconds; hundredths of one, but for a machine that has much else to do
+DEADLINE: Final = 60.0  # seconds; hundredths of one, but for a machine that has much else to do
 
 
 @pytest.fixture(params=ENGINES)
@@ -43,7 +43,7 @@ def run_and_end(place: str, word: str, record: Path, lines: int, again_after: fl
         told += it.stdout.read().split("\n")
         timer.cancel()
         _, errors = it.communicate()
-        assert time.monotonic() - began < DEADLINE
+        assert time.monotonic() - began < DEADLINE, (told[-20:], errors)
         assert it.returncode in _allowed(told, errors, twice=again_after is not None), errors
         return told
 

@@ -111,7 +111,9 @@ def test_a_disk_that_is_nearly_full_is_a_warning(shell: Shell, monkeypatch: pyte
 def test_another_journal_is_a_warning(shell: Shell) -> None:
     with closing(sqlite3.connect(shell.path)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
-    assert findings(shell)["journal"]["level"] == "warn"
+    found = findings(shell)["durability"]
+    assert (found["level"], found["detail"]) == ("warn", "journal_mode=delete, synchronous=full")
+    assert "check the permissions" in found["advice"]
 
 
 def verdict_of(name: str, shell: Shell, **options: Any) -> probes.Verdict:
@@ -130,7 +132,9 @@ def test_a_lock_that_is_not_to_be_had_is_a_warning(shell: Shell) -> None:
 
 
 def test_less_than_durable_is_a_warning(shell: Shell) -> None:
-    assert verdict_of("journal", shell, synchronous="normal").level == "warn"
+    verdict = verdict_of("durability", shell, synchronous="normal")
+    assert (verdict.level, verdict.detail) == ("warn", "journal_mode=wal, synchronous=normal")
+    assert "use synchronous='full'" in verdict.advice
 
 
 def test_a_database_whose_clock_differs_is_a_warning(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,6 +218,8 @@ class Director:
         """Remove what is over, so that the store is as full as it was, and measure what must not creep."""
         await self._database.cleanup_old_tasks(0)
         await self._database.compact_history(0, 0)
+        if (await self._database.engine.upkeep()).advice:  # nobody else does it: PostgreSQL without autovacuum
+            await self._database.vacuum()
         stats = await self._database.get_stats()
         measures = {"store.size": float(stats["db_size"] + stats.get("wal_size", 0))}
         if (counting := _CONNECTIONS.get(self._database.engine.reader.dialect.name)) is not None:

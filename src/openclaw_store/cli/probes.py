@@ -12,6 +12,7 @@ from openclaw_store import migrations
 from openclaw_store.cli import text
 from openclaw_store.database import Database
 from openclaw_store.domain import checks
+from openclaw_store.engines.settings import Setting
 from openclaw_store.errors import DatabaseError
 
 _LIBRARIES: Final = ("openclaw-store", "sqlalchemy", "alembic", "msgspec")
@@ -55,15 +56,12 @@ async def _integrity(database: Database) -> Verdict:
     return _problems(await database.check(), "the structure is sound", "restore a backup")
 
 
-async def _journal(database: Database) -> Verdict:
-    facts = await database.engine.facts()
-    mode, synchronous = facts.get("journal_mode", "wal"), facts.get("synchronous", "full")
-    detail = f"journal mode {mode}, synchronous {synchronous}"
-    if mode != "wal":
-        return Verdict("warn", detail, "it becomes 'wal' when a program opens it for writing; check the permissions")
-    if synchronous != "full":
-        return Verdict("warn", detail, "a power cut may lose acknowledged commits; use synchronous='full'")
-    return Verdict("ok", detail)
+async def _durability(database: Database) -> Verdict:
+    return _setting(await database.engine.durability())
+
+
+async def _upkeep(database: Database) -> Verdict:
+    return _setting(await database.engine.upkeep())
 
 
 async def _space(database: Database) -> Verdict:
@@ -134,6 +132,10 @@ async def _nodes(database: Database) -> Verdict:
     return Verdict("ok", f"{text.number_of(sum(counts.values()), 'node')}, none silent for {limit:g} s")
 
 
+def _setting(found: Setting) -> Verdict:
+    return Verdict("warn" if found.advice else "ok", found.shown, found.advice)
+
+
 def _problems(problems: Sequence[str], sound: str, advice: str) -> Verdict:
     return Verdict("fail", _some(problems, "; "), advice) if problems else Verdict("ok", sound)
 
@@ -147,7 +149,8 @@ ALL: Final[Mapping[str, Probe]] = {
     "environment": _environment,
     "connection": _connection,
     "integrity": _integrity,
-    "journal": _journal,
+    "durability": _durability,
+    "upkeep": _upkeep,
     "disk": _space,
     "schema": _schema,
     "cluster": _cluster,

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from openclaw_store.domain import checks
 from openclaw_store.engines.bulk import Bulk
+from openclaw_store.engines.settings import Setting
 from openclaw_store.errors import ConfigurationError, StoreError, ValidationError
 
 T = TypeVar("T")
@@ -248,9 +249,16 @@ class Engine(Protocol):
     async def facts(self) -> dict[str, str | int]:
         """Return what an operator should know of the database: at least ``database``, its name and version.
 
-        Where they mean something also ``journal_mode``, ``synchronous`` (of connections opened as this one is), and
-        ``free_disk_space`` in bytes.
+        Where they mean something also ``journal_mode`` and ``free_disk_space`` in bytes.
         """
+        ...
+
+    async def durability(self) -> Setting:
+        """Return how the database is told to keep what was committed, on connections opened as these are."""
+        ...
+
+    async def upkeep(self) -> Setting:
+        """Return whether the database makes the room of what was deleted fit for use again by itself."""
         ...
 
     async def sizes(self) -> dict[str, int]:

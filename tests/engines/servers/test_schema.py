@@ -135,13 +135,40 @@ _SLEEP = {"PostgreSQL": "SELECT pg_sleep(20)", "MySQL": "SELECT SLEEP(20)"}
 async def test_an_operator_learns_what_there_is(engine: Engine, address: str) -> None:
     facts = await engine.facts()
     assert str(facts["database"]).startswith(("PostgreSQL 1", "MariaDB 1", "MySQL 8", "MySQL 9"))
-    assert "=" in str(facts["synchronous"])
     async with Database(address) as database:
         await fill(database)
         sizes = await engine.sizes()
         assert 0 < sizes["db_size"] <= sizes["database_size"]
         await engine.vacuum()
         assert await engine.check() == []
+
+
+@BOTH
+async def test_an_operator_learns_what_a_power_cut_may_take(engine: Engine, address: str) -> None:
+    usual = await engine.durability()
+    if product(engine) == "MySQL":
+        assert usual.shown.startswith("innodb_flush_log_at_trx_commit=")
+        return
+    assert "synchronous_commit=on" in usual.shown
+    async with beside(engine) as connection:
+        name = await connection.scalar(text("SELECT current_database()"))
+        await connection.execute(text(f'ALTER DATABASE "{name}" SET synchronous_commit = off'))
+    async with Database(address) as database:
+        lax = await database.engine.durability()
+    assert "synchronous_commit=off" in lax.shown
+    assert "set synchronous_commit = on" in lax.advice
+
+
+@BOTH
+async def test_an_operator_learns_that_nobody_tidies_up(engine: Engine) -> None:
+    found = await engine.upkeep()
+    if product(engine) == "MySQL":
+        assert not found.advice
+        return
+    async with beside(engine) as connection:
+        is_on = await connection.scalar(text("SHOW autovacuum")) == "on"
+    assert f"autovacuum={'on' if is_on else 'off'}" in found.shown
+    assert bool(found.advice) is not is_on
 
 
 @BOTH

@@ -28,6 +28,7 @@ from openclaw_store.engines.cancelling import see_through
 from openclaw_store.engines.servers.bulk import BulkStatement
 from openclaw_store.engines.servers.messages import ADVICE, TABLES_IN_USE, UNUSABLE_PARAMETER
 from openclaw_store.engines.servers.patience import Silences, guard
+from openclaw_store.engines.settings import TIDY, Setting, Wish, judge
 from openclaw_store.errors import BusyError, ClosedError, ConfigurationError, StoreError
 from openclaw_store.models import Base
 
@@ -64,6 +65,9 @@ class ServerEngine(ABC):
     """Gives the database's time, in whole microseconds since 1970."""
     byte_sizes: ClassVar[TextClause]
     """Gives ``db_size`` of ``tables`` with their indexes, and ``database_size`` of the whole database, in bytes."""
+
+    durable: ClassVar[tuple[TextClause, Mapping[str, Wish]]]
+    """Gives the settings that decide on what a power cut takes, each in a column; and what they should be."""
 
     bulk: ClassVar[type[BulkStatement]]
     """How many rows are written at once."""
@@ -320,6 +324,20 @@ class ServerEngine(ABC):
             async with self.reader.connect() as connection:
                 row = (await connection.execute(self.byte_sizes, {"tables": list(Base.metadata.tables)})).one()
         return {"db_size": int(row.db_size), "database_size": int(row.database_size)}
+
+    async def durability(self) -> Setting:
+        """Return the server's settings that decide on whether a commit is kept."""
+        return await self._look_up(*self.durable)
+
+    async def upkeep(self) -> Setting:
+        """Return that there is nothing to be seen to: this server tidies up, and cannot be told not to."""
+        return TIDY
+
+    async def _look_up(self, statement: TextClause, wishes: Mapping[str, Wish]) -> Setting:
+        with self._translating():
+            async with self.reader.connect() as connection:
+                found = (await connection.execute(statement)).mappings().one()
+        return judge(dict(found), wishes)
 
     def hints(self) -> Hints | None:
         """Return None: this server has no way of telling programs that there is something new."""

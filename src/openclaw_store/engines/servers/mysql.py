@@ -31,6 +31,7 @@ from openclaw_store.engines.servers import mysql_dumps, mysql_errors
 from openclaw_store.engines.servers.base import ServerEngine
 from openclaw_store.engines.servers.bulk import MysqlBulk
 from openclaw_store.engines.servers.messages import SCHEMA_IN_CHANGE
+from openclaw_store.engines.servers.settings import ASK_MYSQL, MYSQL_DURABLE
 from openclaw_store.errors import BusyError, ConfigurationError
 from openclaw_store.models import Base
 
@@ -59,6 +60,7 @@ class MysqlEngine(ServerEngine):
         " COALESCE(SUM(data_length + index_length), 0) AS database_size"
         " FROM information_schema.tables WHERE table_schema = DATABASE()"
     ).bindparams(bindparam("tables", expanding=True))
+    durable = (ASK_MYSQL, MYSQL_DURABLE)
 
     bulk = MysqlBulk
 
@@ -232,16 +234,12 @@ class MysqlEngine(ServerEngine):
         """Return what an operator should know of the database."""
         with self._translating():
             async with self.reader.connect() as connection:
-                version, flushed = (await connection.execute(_FACTS)).one()
+                version = str(await connection.scalar(text("SELECT VERSION()")))
                 name = _name(_is_mariadb(connection))
-        return {
-            "database": f"{name} {version.partition('-')[0]}",
-            "synchronous": f"innodb_flush_log_at_trx_commit={flushed}",
-        }
+        return {"database": f"{name} {version.partition('-')[0]}"}
 
 
 _LOCK: Final = text("SELECT GET_LOCK(CONCAT('openclaw_store ', MD5(DATABASE())), :timeout)")
-_FACTS: Final = text("SELECT VERSION(), @@GLOBAL.innodb_flush_log_at_trx_commit")
 
 
 async def _connect(*args: Any, seconds: float, **options: Any) -> Any:

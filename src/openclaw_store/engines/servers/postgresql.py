@@ -41,6 +41,8 @@ from openclaw_store.engines.servers.bulk import PostgresqlBulk
 from openclaw_store.engines.servers.listening import ListenNotify, ignore_notices
 from openclaw_store.engines.servers.messages import SCHEMA_IN_CHANGE
 from openclaw_store.engines.servers.patience import PATIENT
+from openclaw_store.engines.servers.settings import POSTGRESQL_DURABLE, POSTGRESQL_TIDY, ask_postgresql
+from openclaw_store.engines.settings import Setting
 from openclaw_store.errors import BackupError, BusyError, ConfigurationError
 from openclaw_store.models import Base, TaskModel
 
@@ -84,6 +86,7 @@ class PostgresqlEngine(ServerEngine):
         "SELECT coalesce(sum(pg_total_relation_size(to_regclass(name))), 0) AS db_size,"
         " pg_database_size(current_database()) AS database_size FROM unnest(CAST(:tables AS text[])) AS name"
     )
+    durable = (ask_postgresql(POSTGRESQL_DURABLE), POSTGRESQL_DURABLE)
 
     bulk = PostgresqlBulk
 
@@ -301,8 +304,11 @@ class PostgresqlEngine(ServerEngine):
         with self._translating():
             async with self.reader.connect() as connection:
                 version = await connection.scalar(text("SHOW server_version"))
-                commit = await connection.scalar(text("SHOW synchronous_commit"))
-        return {"database": f"PostgreSQL {version}", "synchronous": f"synchronous_commit={commit}"}
+        return {"database": f"PostgreSQL {version}"}
+
+    async def upkeep(self) -> Setting:
+        """Return whether autovacuum comes by."""
+        return await self._look_up(ask_postgresql(POSTGRESQL_TIDY), POSTGRESQL_TIDY)
 
 
 _TRY_LOCK: Final = text("SELECT pg_try_advisory_xact_lock(:key)")

@@ -19,6 +19,7 @@ from openclaw_store.domain.checks import moment_of
 from openclaw_store.engines.base import Admit, EngineOptions, Failure, Hints, Progress, check_options
 from openclaw_store.engines.bulk import Bulk
 from openclaw_store.engines.cancelling import see_through
+from openclaw_store.engines.settings import TIDY, Setting, judge
 from openclaw_store.engines.sqlite import backups, errors, maintenance, opening, pools, statements
 from openclaw_store.engines.sqlite.bulk import BulkStatement
 from openclaw_store.engines.sqlite.connection import StoreConnection
@@ -294,7 +295,7 @@ class SqliteEngine:
         return {"db_size": row.db_size, "wal_size": maintenance.wal_size(self.path), "free_size": row.free_size}
 
     async def facts(self) -> dict[str, str | int]:
-        """Return the ``database``'s name and version, how it is written, and ``free_disk_space`` in bytes."""
+        """Return the ``database``'s name and version, its ``journal_mode``, and ``free_disk_space`` in bytes."""
         with self._translating():
             async with self.reader.connect() as connection:
                 # A connection learns of another's change of the mode only when it reads.
@@ -303,9 +304,17 @@ class SqliteEngine:
             return {
                 "database": f"SQLite {sqlite3.sqlite_version}",
                 "journal_mode": journal_mode,
-                "synchronous": self._options.synchronous,
                 "free_disk_space": shutil.disk_usage(self.path.parent).free,
             }
+
+    async def durability(self) -> Setting:
+        """Return the journal's mode, and how this program has its commits flushed."""
+        mode = (await self.facts())["journal_mode"]
+        return judge({"journal_mode": mode, "synchronous": self._options.synchronous}, maintenance.DURABLE)
+
+    async def upkeep(self) -> Setting:
+        """Return that there is nothing to be seen to: pages that are free are written again."""
+        return TIDY
 
     # Helpers
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from openclaw_store.engines.base import Failure
+from openclaw_store.engines.settings import Wish
 from openclaw_store.engines.sqlite.connection import StoreConnection
 from openclaw_store.engines.sqlite.errors import classify
 from openclaw_store.engines.sqlite.waiting import wait_for_lock
@@ -13,6 +14,13 @@ SIZES: Final = (
     "SELECT pages.page_count * size.page_size AS db_size, free.freelist_count * size.page_size AS free_size "
     "FROM pragma_page_count() AS pages, pragma_page_size() AS size, pragma_freelist_count() AS free"
 )
+
+DURABLE: Final = {
+    "journal_mode": Wish(
+        frozenset({"wal"}), "it becomes 'wal' when a program opens it for writing; check the permissions"
+    ),
+    "synchronous": Wish(frozenset({"full"}), "a power cut may lose acknowledged commits; use synchronous='full'"),
+}
 
 _MOST_PROBLEMS: Final = 100
 _SAMPLE: Final = 1000  # rows of each index that are counted: milliseconds, however many there are

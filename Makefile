@@ -7,6 +7,8 @@ MEASURING := $(VENV)/.measuring
 # What watches processes and time wants the machine for itself; the rest is spread over processors: over four at most,
 # since each process of pytest takes its share of the connections that a server lets in.
 ALONE := tests/cli/replay tests/clusters tests/faults tests/soak
+# What has a long form.
+ATTACKS := tests/faults tests/clusters tests/inputs tests/behaviour/test_backups.py
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-faults soak test-mutants model lint type docs bench bench-quick clean
@@ -32,7 +34,7 @@ test: $(READY)  ## Run the tests, and see that they reach nearly every branch
 	$(BIN)/python -m pytest --cov --cov-append $(ALONE)
 
 test-faults: $(READY)  ## Attack the store for long: kills, cuts, full disks, clocks (ARGS="-k power", OPENCLAW_TEST_SEED=...)
-	OPENCLAW_TEST_FULL=1 $(BIN)/python -m pytest tests/faults tests/clusters $(ARGS)
+	OPENCLAW_TEST_FULL=1 $(BIN)/python -m pytest $(ATTACKS) $(ARGS)
 
 soak: $(READY)  ## Keep a store busy while everything goes wrong around it (MINUTES=30, URL=..., ARGS="--seed 7 --json")
 	@PYTHONPATH=tests $(BIN)/python -m soak --minutes $(or $(MINUTES),30) $(if $(URL),--url $(URL)) $(ARGS)

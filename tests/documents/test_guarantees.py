@@ -12,6 +12,7 @@ _TITLE: Final = re.compile(r"^## (\d+)\. .+$", re.MULTILINE)
 _TEST: Final = re.compile(r"^- `(tests/[\w/]+\.py)::(\w+(?:::\w+)?)`$", re.MULTILINE)
 _LINK: Final = re.compile(r"\(attacks\.md#([\w-]+)\)")
 _ATTACK: Final = re.compile(r"^### (.+)$", re.MULTILINE)
+_LONG: Final = re.compile(r"\brounds\([^()]+, |\bif FULL\b")
 PAGE: Final = (DOCS / "guarantees.md").read_text(encoding="utf-8")
 _SECTIONS: Final = _TITLE.split(PAGE)[1:]
 _ATTACKS: Final = _ATTACK.split((DOCS / "attacks.md").read_text(encoding="utf-8"))[1:]
@@ -51,6 +52,16 @@ def test_the_table_leads_to_attacks() -> None:
     led_to = set(_LINK.findall(PAGE))
     assert led_to <= anchors
     assert len(led_to) > 10
+
+
+def test_everything_that_has_a_long_form_is_run_by_the_command_for_it() -> None:
+    (line,) = re.findall(r"^ATTACKS := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    run = [ROOT / place for place in line.split()]
+    tests = sorted((ROOT / "tests").rglob("test_*.py"))
+    long = [path for path in tests if _LONG.search(path.read_text(encoding="utf-8"))]
+    assert len(long) > 10
+    assert [path for path in long if not any(path.is_relative_to(place) for place in run)] == []
+    assert all(any(path.is_relative_to(place) for path in long) for place in run)
 
 
 def require_tests(text: str) -> None:

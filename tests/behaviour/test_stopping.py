@@ -9,7 +9,7 @@ import pytest
 
 from behaviour.test_tasks import node, task
 from conftest import Store
-from openclaw_store import ClosedError, Database, StateManager
+from openclaw_store import ClosedError, ConfigurationError, Database, StateManager
 from openclaw_store.state.feed import Feed
 
 
@@ -100,6 +100,13 @@ async def test_a_start_that_is_cancelled_at_its_end_leaves_nothing_open(
     await nothing_is_left(manager)
     async with manager:
         await manager.add_task(task("a"))
+    await nothing_is_left(manager)
+
+
+async def test_a_start_that_fails_leaves_nothing_open(address: str) -> None:
+    manager = StateManager(Database(address), poke="redis://localhost:no-port")
+    with pytest.raises(ConfigurationError):
+        await manager.initialize()
     await nothing_is_left(manager)
 
 

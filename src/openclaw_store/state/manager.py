@@ -73,15 +73,19 @@ class StateManager:
         await self.shutdown()
 
     async def initialize(self) -> None:
-        """Open the database and load the state. May be called twice. When cancelled, nothing stays open."""
+        """Open the database and load the state.
+
+        May be called twice. When it fails or is cancelled nothing stays open.
+        """
         async with self._turn:
             if self._feed is None:
                 await self._open()
 
     async def _open(self) -> None:
         await self._database.initialize()
-        feed = Feed(self._database, self._new_lookout(), self._clock)
+        feed: Feed | None = None
         try:
+            feed = Feed(self._database, self._new_lookout(), self._clock)
             await feed.start()
         except BaseException:
             await see_through(self._give_up(feed))
@@ -92,8 +96,9 @@ class StateManager:
         self._house = Housekeeping(self._database, self._liveness, committer.run, self._interval_of_house)
         self._house.start()
 
-    async def _give_up(self, feed: Feed) -> None:
-        await feed.stop()
+    async def _give_up(self, feed: Feed | None) -> None:
+        if feed is not None:
+            await feed.stop()
         await self._database.close()
 
     async def shutdown(self) -> None:
